@@ -1,0 +1,61 @@
+"""anymask: point at something in a picture, get its exact mask.
+
+Public names are loaded on first use, so that importing the package costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from anymask.errors import AnymaskError, AnymaskWarning, Note
+    from anymask.image import read_image
+    from anymask.masks import Masks
+    from anymask.model import Model, load
+    from anymask.predict.image import ImageEmbedding, ImagePredictor, Prediction
+    from anymask.prompts import Prompts
+    from anymask.variants import VARIANTS, Variant
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "AnymaskError": "anymask.errors",
+    "AnymaskWarning": "anymask.errors",
+    "ImageEmbedding": "anymask.predict.image",
+    "ImagePredictor": "anymask.predict.image",
+    "Masks": "anymask.masks",
+    "Model": "anymask.model",
+    "Note": "anymask.errors",
+    "Prediction": "anymask.predict.image",
+    "Prompts": "anymask.prompts",
+    "VARIANTS": "anymask.variants",
+    "Variant": "anymask.variants",
+    "load": "anymask.model",
+    "read_image": "anymask.image",
+}
+__all__ = [
+    "VARIANTS",
+    "AnymaskError",
+    "AnymaskWarning",
+    "ImageEmbedding",
+    "ImagePredictor",
+    "Masks",
+    "Model",
+    "Note",
+    "Prediction",
+    "Prompts",
+    "Variant",
+    "load",
+    "read_image",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"anymask has no {name!r}; it has {', '.join(__all__)}")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value  # the next access does not come through here
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -1,0 +1,1 @@
+"""The terminal: parses, calls, prints; no logic of its own."""

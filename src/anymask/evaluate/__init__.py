@@ -1,0 +1,1 @@
+"""Judging masks against the truth."""

@@ -1,0 +1,1 @@
+"""Learning: samples, augmentation, simulated clicks, losses, the loop, its state."""

@@ -1,0 +1,200 @@
+"""The table of models: one frozen row each.
+
+Code never asks a model's name or family. What differs between models is a value here (a
+size, a mean, an offset) or a small function here (how many padding points).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from anymask.errors import CheckpointError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asset:
+    """A weight file: where it comes from and how to know it.
+
+    Attributes
+    ----------
+    file
+        Name of the file in the cache, or in the package for bundled weights.
+    url
+        Official address; None for bundled weights.
+    bytes
+        Size, None where the publisher states none.
+    sha256, md5
+        Hex digests, None where unknown.
+    """
+
+    file: str
+    url: str | None = None
+    bytes: int | None = None
+    sha256: str | None = None
+    md5: str | None = None
+
+
+def sam_padding(points: int, has_box: bool) -> int:
+    """SAM adds one padding point (label -1) after the user's points unless there is a box."""
+    return 1 if points and not has_box else 0
+
+
+def no_padding(points: int, has_box: bool) -> int:
+    """No padding points at all."""
+    return 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputSpec:
+    """How a picture and its prompts become network input.
+
+    Attributes
+    ----------
+    side
+        Longest side after resizing, px. Small images are enlarged.
+    multiple
+        The resized image is padded right and bottom with zeros, after normalisation, until both
+        sides are multiples of this, px. ``multiple == side`` gives squares.
+    mean, std
+        Per channel (RGB), in 0..255 units.
+    point_shift_px, point_shift_net, box_shift_net
+        Added to point coordinates before scaling (image px), after scaling (network px), and to
+        box corners after scaling: where the weights think a pixel's centre is.
+    mask_stride
+        Network px per cell of the low-resolution logits.
+    padding
+        ``(number of points, has a box) -> number of padding points`` the weights expect.
+    """
+
+    side: int
+    multiple: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    point_shift_px: float = 0.0
+    point_shift_net: float = 0.0
+    box_shift_net: float = 0.0
+    mask_stride: int = 4
+    padding: Callable[[int, bool], int] = no_padding
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Zoom:
+    """When a second look at a small object pays: crop, encode again, decode with the first logits.
+
+    Attributes
+    ----------
+    below
+        Object size (square root of box area over square root of image area) below which to zoom.
+    margin
+        Side of the crop over side of the object.
+    side
+        Longest side of the crop after resizing, px.
+    """
+
+    below: float
+    margin: float
+    side: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """One model.
+
+    Attributes
+    ----------
+    name
+        What `anymask.load` takes.
+    builder
+        Key of `anymask.model.BUILDERS` and of the converters in `anymask.weights`.
+    network
+        Keyword arguments of the builder.
+    spec
+        Input specification.
+    weights
+        The official weight file.
+    licence
+        SPDX identifier of the weights.
+    summary
+        One line: what it is good for.
+    parameters
+        Number of parameters, for the table in the docs.
+    zoom
+        Second look at small objects, or None.
+    """
+
+    name: str
+    builder: str
+    network: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
+    spec: InputSpec
+    weights: Asset
+    licence: str
+    summary: str
+    parameters: int
+    zoom: Zoom | None = None
+
+
+_SAM_SPEC = InputSpec(
+    side=1024,
+    multiple=1024,
+    mean=(123.675, 116.28, 103.53),
+    std=(58.395, 57.12, 57.375),
+    point_shift_net=0.5,
+    box_shift_net=0.5,
+    padding=sam_padding,
+)
+
+_SAM_URL = "https://dl.fbaipublicfiles.com/segment_anything/"
+
+VARIANTS: tuple[Variant, ...] = (
+    Variant(
+        name="nano",
+        builder="nano",
+        spec=InputSpec(
+            side=384,
+            multiple=32,
+            mean=(127.0, 127.0, 127.0),
+            std=(128.0, 128.0, 128.0),
+            point_shift_px=0.5,
+        ),
+        weights=Asset(file="nano.safetensors"),
+        licence="Apache-2.0",
+        summary="bundled; a click in milliseconds on any CPU, offline",
+        parameters=6_700_000,
+    ),
+    Variant(
+        name="sam-vit-b",
+        builder="sam",
+        network=MappingProxyType(
+            {"dim": 768, "depth": 12, "heads": 12, "global_blocks": (2, 5, 8, 11)}
+        ),
+        spec=_SAM_SPEC,
+        weights=Asset(
+            file="sam_vit_b_01ec64.pth",
+            url=_SAM_URL + "sam_vit_b_01ec64.pth",
+            md5="01ec64d29a2fca3f0661936605ae66f8",
+        ),
+        licence="Apache-2.0",
+        summary="the original in its smallest size",
+        parameters=93_735_728,
+    ),
+)
+
+_BY_NAME = {row.name: row for row in VARIANTS}
+
+
+def variant(name: str) -> Variant:
+    """The row of that name.
+
+    Raises
+    ------
+    CheckpointError
+        ``unknown-model``: no such row; the message lists all names.
+    """
+    if name not in _BY_NAME:
+        raise CheckpointError(
+            "unknown-model",
+            "there is no model of this name",
+            given=name,
+            hint=f"choose one of {', '.join(_BY_NAME)}",
+        )
+    return _BY_NAME[name]
