@@ -1,0 +1,137 @@
+"""Scores of single masks, and their means as JSON, table and markdown."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from rich.table import Table
+
+_AREAS = ((0.0, 0.01), (0.01, 0.03), (0.03, 0.10), (0.10, 1.01))  # shares of the picture
+
+_Means = tuple[int, tuple[float, ...]]  # number of masks, mean of each measure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaskScore:
+    """How well one mask was found.
+
+    Attributes
+    ----------
+    set, image_id, annotation
+        Which mask it is; `annotation` is the id in its file.
+    area_unit
+        Share of the picture that the mask covers, 0..1.
+    ious
+        One IoU for each of the report's measures; NaN where it was not taken.
+    """
+
+    set: str
+    image_id: str
+    annotation: int | str
+    area_unit: float
+    ious: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """All scores of an evaluation.
+
+    Attributes
+    ----------
+    sets
+        Names of all sets in the order given, also of those without a mask.
+    measures
+        What the IoUs of a score are, such as ``("box", "click1", ...)``.
+    scores
+        One for each mask.
+    """
+
+    sets: tuple[str, ...]
+    measures: tuple[str, ...]
+    scores: tuple[MaskScore, ...]
+
+    def mean(self, measure: str, of: str | None = None) -> float:
+        """Mean IoU of all masks, or of those of one set; NaN where there is none."""
+        scores = self.scores if of is None else self._of_set(of)
+        return self._means(scores)[1][self.measures.index(measure)]
+
+    def to_dict(self) -> dict[str, object]:
+        """``{"pooled": {...}, "mean_of_sets": {...}, "sets": {name: {...}}}``.
+
+        Each part has ``masks`` (their number) and the mean of every measure, None where nothing
+        was measured. ``mean_of_sets`` weighs every set that has masks equally.
+        """
+        sets = {name: self._means(self._of_set(name)) for name in self.sets}
+        return {
+            "pooled": self._part(self._means(self.scores)),
+            "mean_of_sets": self._part(self._mean_of(list(sets.values()))),
+            "sets": {name: self._part(part) for name, part in sets.items()},
+        }
+
+    def table(self) -> Table:
+        """For the terminal: a row for each set, for sizes, and for the means."""
+        table = Table(title="Mean IoU")
+        table.add_column("")
+        for name in ("masks", *self.measures):
+            table.add_column(name.replace("_", " "), justify="right")
+        for section in self._rows():
+            for label, count, means in section:
+                table.add_row(label, str(count), *map(_text, means))
+            table.add_section()
+        return table
+
+    def markdown(self) -> str:
+        """The same as a markdown table."""
+        lines = [
+            "| | masks | " + " | ".join(name.replace("_", " ") for name in self.measures) + " |",
+            "|---|" + "---:|" * (len(self.measures) + 1),
+        ]
+        for section in self._rows():
+            for label, count, means in section:
+                label = label.replace("|", "\\|")
+                lines.append(f"| {label} | {count} | " + " | ".join(map(_text, means)) + " |")
+        return "\n".join(lines) + "\n"
+
+    def _rows(self) -> list[list[tuple[str, int, tuple[float, ...]]]]:
+        sets = [(name, *self._means(self._of_set(name))) for name in self.sets]
+        sizes = [
+            (
+                f"{low:.0%} to {min(high, 1):.0%} of the picture",
+                *self._means(self._of_area(low, high)),
+            )
+            for low, high in _AREAS
+        ]
+        means = [
+            ("mean of sets", *self._mean_of([(count, mean) for _, count, mean in sets])),
+            ("pooled", *self._means(self.scores)),
+        ]
+        return [sets, sizes, means]
+
+    def _of_set(self, name: str) -> list[MaskScore]:
+        return [score for score in self.scores if score.set == name]
+
+    def _of_area(self, low: float, high: float) -> list[MaskScore]:
+        return [score for score in self.scores if low <= score.area_unit < high]
+
+    def _means(self, scores: Sequence[MaskScore]) -> _Means:
+        if not scores:
+            return 0, (math.nan,) * len(self.measures)
+        means = np.mean([score.ious for score in scores], axis=0)
+        return len(scores), tuple(map(float, means))
+
+    def _mean_of(self, parts: Sequence[_Means]) -> _Means:
+        """Mean of the parts that are not empty, each with the same weight."""
+        filled = [means for count, means in parts if count]
+        if not filled:
+            return 0, (math.nan,) * len(self.measures)
+        return sum(count for count, _ in parts), tuple(map(float, np.mean(filled, axis=0)))
+
+    def _part(self, part: _Means) -> dict[str, object]:
+        count, means = part
+        values = (None if math.isnan(mean) else mean for mean in means)
+        return {"masks": count, **dict(zip(self.measures, values, strict=True))}
+
+
+def _text(mean: float) -> str:
+    return "–" if math.isnan(mean) else f"{mean:.4f}"
