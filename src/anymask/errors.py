@@ -17,7 +17,8 @@ from dataclasses import dataclass
 
 _LONGEST_GIVEN = 200  # characters of a value that a message repeats
 _SECRET = re.compile(
-    r"(?i)(\b[a-z][a-z0-9+.-]*://[^/\s:@]*:)[^@\s/]+(?=@)|((?:token|key|secret|password|authorization)=)[^&\s'\"]+"
+    r"(?i)(\b[a-z][a-z0-9+.-]*://[^/\s:@]*:)[^@\s/]+(?=@)"  # a password in an address
+    r"|((?:[?&]key|token|api[_-]?key|secret|password|authorization|signature)=)[^&\s'\"]+"
 )
 
 
