@@ -15,7 +15,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
@@ -33,6 +33,7 @@ _BYTES_AT_ONCE = 2**26  # of masks in one prediction: a large photo goes prompt 
 Progress = Callable[[int, int | None], None]
 
 
+@runtime_checkable
 class Predicted(Protocol):
     """What a predictor answers for P prompts."""
 
@@ -46,6 +47,7 @@ class Predicted(Protocol):
     def logits(self) -> Float32[np.ndarray, "P M h w"]: ...
 
 
+@runtime_checkable
 class Predictor(Protocol):
     """What is judged: `anymask.ImagePredictor`, or anything that behaves like it."""
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from rich.markup import escape
 from rich.table import Table
 
 _AREAS = ((0.0, 0.01), (0.01, 0.03), (0.03, 0.10), (0.10, 1.01))  # shares of the picture
@@ -77,7 +78,7 @@ class Report:
             table.add_column(name.replace("_", " "), justify="right")
         for section in self._rows():
             for label, count, means in section:
-                table.add_row(label, str(count), *map(_text, means))
+                table.add_row(escape(label), str(count), *map(_text, means))
             table.add_section()
         return table
 
@@ -134,4 +135,4 @@ class Report:
 
 
 def _text(mean: float) -> str:
-    return "–" if math.isnan(mean) else f"{mean:.4f}"
+    return "-" if math.isnan(mean) else f"{mean:.4f}"

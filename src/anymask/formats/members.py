@@ -4,11 +4,12 @@ import os
 import tarfile
 import weakref
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from anymask.errors import DataError
 
 
+@runtime_checkable
 class Source(Protocol):
     """Where the bytes of a set lie."""
 
