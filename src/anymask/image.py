@@ -24,55 +24,17 @@ from anymask.errors import ImageError, MissingExtraError, Note, shown, warn_once
 from anymask.image_convert import Options, array_to_rgb, picture_to_rgb, raw_depth
 
 MAX_PIXELS = 500_000_000  # 500 MP for pictures on this machine
-SUFFIXES = frozenset(
-    [
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".jfif",
-        ".png",
-        ".apng",
-        ".webp",
-        ".tif",
-        ".tiff",
-        ".bmp",
-        ".dib",
-        ".gif",
-        ".ppm",
-        ".pgm",
-        ".pbm",
-        ".pnm",
-        ".pfm",
-        ".ico",
-        ".mpo",
-        ".jp2",
-        ".j2k",
-        ".jpx",
-        ".avif",
-        ".avifs",
-        ".psd",
-        ".tga",
-        ".heic",
-        ".heif",
-    ]
+# fmt: off
+SUFFIXES = frozenset((
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".tif", ".tiff", ".bmp", ".dib",
+    ".gif", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".ico", ".mpo", ".jp2", ".j2k", ".jpx",
+    ".avif", ".avifs", ".psd", ".tga", ".heic", ".heif",
+))
+_FORMATS = (
+    "JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "MPO", "JPEG2000", "AVIF", "PSD", "ICO",
+    "DIB", "TGA",  # TGA last: it has no signature
 )
-
-_FORMATS = [
-    "JPEG",
-    "PNG",
-    "WEBP",
-    "TIFF",
-    "BMP",
-    "GIF",
-    "PPM",
-    "MPO",
-    "JPEG2000",
-    "AVIF",
-    "PSD",
-    "ICO",
-    "DIB",
-    "TGA",
-]  # TGA last: it has no signature
+# fmt: on
 _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 _BROKEN = (
     OSError,

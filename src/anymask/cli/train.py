@@ -20,6 +20,11 @@ def train(
         float | None, typer.Option(help="Stop after so long; the same command goes on")
     ] = None,
     threads: Annotated[int, typer.Option(help="Threads of each process", min=1)] = 1,
+    bundle_to: Annotated[
+        Path | None,
+        typer.Option("--bundle", help="Train nothing; write the averaged weights, float16"),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option(help="Let --bundle replace a file")] = False,
 ) -> None:
     """Train nano on photos with masks, or go on with a run.
 
@@ -27,12 +32,17 @@ def train(
     """
     from rich.console import Console
 
+    from anymask.train.bundle import bundle
     from anymask.train.config import read_config
     from anymask.train.judge import judge_on
     from anymask.train.run import run_slice
 
     settings = read_config(config, changes or ())
     console = Console(stderr=True)
+    if bundle_to is not None:
+        size = bundle(settings, bundle_to, overwrite=overwrite)
+        console.print(f"{bundle_to}: {size / 1e6:.1f} MB")
+        return
     report = _Report(console, settings.steps)
     run = run_slice(
         settings,

@@ -16,7 +16,7 @@ from anymask.train.samples import find_photos
 from anymask.train.start import load_trunks, measure_channels
 from anymask.train.state import load_state
 
-_STATE = "state"
+STATE = "state"  # folder of the newest state, within the run's
 _PROBE = StepKind(views=4, prompts=1, side=256, window=256)
 _PROBES = 10  # batches that set the channel constants
 
@@ -53,11 +53,11 @@ def run_slice(
         drawer = PhotoDrawer(find_photos([Path(p) for p in config.data]))
         torch.manual_seed(config.seed)
         network = build_nano().train()
-        if load_state(folder / _STATE) is None:
+        if load_state(folder / STATE) is None:
             initialise(network, config, drawer)
-        run = begin(config, network, folder / _STATE)
+        run = begin(config, network, folder / STATE)
         for facts in train(
-            run, drawer, folder / _STATE, minutes=minutes, judge=judge if first else None
+            run, drawer, folder / STATE, minutes=minutes, judge=judge if first else None
         ):
             if first:
                 add_row(folder / "steps.csv", facts_row(facts))
@@ -86,4 +86,4 @@ def initialise(network: Nano, config: TrainConfig, drawer: PhotoDrawer) -> None:
 
 def load_averaged(folder: Path, config: TrainConfig) -> Nano:
     """The averaged network of a run on disk."""
-    return averaged_network(begin(config, build_nano(), folder / _STATE))
+    return averaged_network(begin(config, build_nano(), folder / STATE))

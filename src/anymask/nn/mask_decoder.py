@@ -1,0 +1,58 @@
+"""Image embedding and prompt tokens to four masks with predicted IoU, as SAM does it.
+
+    [score token, 4 mask tokens, prompt tokens] -> two-way transformer
+    mask k = MLP_k(mask token k) . upscaled image map;   IoU = MLP(score token)
+
+Kirillov et al. 2023 (arXiv:2304.02643, app. A). Mask 0 is the single-mask output, masks 1 to 3 are
+for ambiguous prompts.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from anymask.nn.layers import LayerNorm2d, Mlp
+from anymask.nn.two_way import TwoWayTransformer
+
+MASKS = 4
+
+
+class MaskDecoder(nn.Module):
+    """Tokens, transformer, upscaling, and an MLP for each mask."""
+
+    def __init__(self, dim: int, hidden: int = 2048) -> None:
+        super().__init__()
+        self.score_token = nn.Parameter(torch.zeros(1, dim))
+        self.mask_tokens = nn.Parameter(torch.zeros(MASKS, dim))
+        self.transformer = TwoWayTransformer(dim, hidden=hidden)
+        self.up1 = nn.ConvTranspose2d(dim, dim // 4, 2, 2)
+        self.up_norm = LayerNorm2d(dim // 4)
+        self.up2 = nn.ConvTranspose2d(dim // 4, dim // 8, 2, 2)
+        self.mask_mlps = nn.ModuleList(Mlp(dim, dim, dim // 8, 3) for _ in range(MASKS))
+        self.score_mlp = Mlp(dim, dim, MASKS, 3)
+
+    def upscaled(self, image: Float[Tensor, "P C h w"]) -> Float[Tensor, "P D H W"]:
+        """Four times the size, an eighth of the channels."""
+        return F.gelu(self.up2(F.gelu(self.up_norm(self.up1(image)))))
+
+    def forward(
+        self,
+        embedding: Float[Tensor, "1 C h w"],
+        grid: Float[Tensor, "h w C"],
+        sparse: Float[Tensor, "P M C"],
+        dense: Float[Tensor, "R C h w"],
+    ) -> tuple[Float[Tensor, "P 4 H W"], Float[Tensor, "P 4"]]:
+        p = sparse.shape[0]
+        c, h, w = embedding.shape[1:]
+        own = torch.cat([self.score_token, self.mask_tokens])
+        tokens = torch.cat([own.expand(p, -1, -1), sparse], dim=1)
+        image = (embedding + dense).flatten(2).transpose(1, 2)
+        tokens, image = self.transformer(image, grid.view(1, h * w, c), tokens)
+        big = self.upscaled(image.transpose(1, 2).view(p, c, h, w))
+        weights = torch.stack(
+            [mlp(tokens[:, 1 + i]) for i, mlp in enumerate(self.mask_mlps)], dim=1
+        )
+        logits = (weights @ big.flatten(2)).view(p, MASKS, *big.shape[2:])
+        scores: Tensor = self.score_mlp(tokens[:, 0])
+        return logits, scores

@@ -1,0 +1,98 @@
+"""Names in weight files to ours, by tables; every name is known or an error.
+
+A table maps a file's name to ours; ``{}`` stands for a block's number and moves along; ``None``
+drops a tensor on purpose.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from anymask.errors import CheckpointError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """One way in which a model's tensors are named.
+
+    Attributes
+    ----------
+    name
+        Such as ``"official"``, for messages.
+    table
+        File's name to ours, ``{}`` for a number, None for tensors that are not used.
+    """
+
+    name: str
+    table: Mapping[str, str | None]
+
+    def rename(self, name: str) -> str | None:
+        """Our name, or None where the tensor is not used.
+
+        Raises
+        ------
+        KeyError
+            The name is not in the table.
+        """
+        # a number in a name is either part of the table's entry or an index: try both ways
+        for pattern in _patterns(name):
+            if pattern in self.table:
+                ours = self.table[pattern]
+                kept = pattern.split("{}")
+                used = _filled(name, kept) if len(kept) > 1 else []
+                return None if ours is None else ours.format(*used)
+        raise KeyError(name)
+
+    def knows(self, name: str) -> bool:
+        """Whether the table has the name."""
+        return any(pattern in self.table for pattern in _patterns(name))
+
+
+def _patterns(name: str) -> list[str]:
+    """The name with any of its numbers replaced by ``{}``, the plain name first."""
+    parts = name.split(".")
+    spots = [i for i, part in enumerate(parts) if part.isdecimal()]
+    found = []
+    for mask in range(2 ** len(spots)):
+        chosen = {spot for bit, spot in enumerate(spots) if mask >> bit & 1}
+        found.append(".".join("{}" if i in chosen else part for i, part in enumerate(parts)))
+    return found
+
+
+def _filled(name: str, kept: Sequence[str]) -> list[str]:
+    """What stood where the pattern has ``{}``."""
+    match = re.fullmatch(r"(\d+)".join(re.escape(part) for part in kept), name)
+    return list(match.groups()) if match else []
+
+
+def recognise(names: Sequence[str], layouts: Sequence[Layout]) -> Layout | None:
+    """The layout whose table has every name, or None."""
+    return next((lay for lay in layouts if all(lay.knows(name) for name in names)), None)
+
+
+def convert(state: Mapping[str, Tensor], layouts: Sequence[Layout]) -> dict[str, Tensor]:
+    """A file's tensors under our names.
+
+    Raises
+    ------
+    CheckpointError
+        ``unknown-tensor``: no layout has all the names.
+    """
+    layout = recognise(list(state), layouts)
+    if layout is None:
+        best = max(layouts, key=lambda lay: sum(lay.knows(name) for name in state))
+        stranger = next(name for name in state if not best.knows(name))
+        raise CheckpointError(
+            "unknown-tensor",
+            f"the file has a tensor that the {best.name} layout has not",
+            given=stranger,
+            hint="is it the file of another model?",
+        )
+    out: dict[str, Tensor] = {}
+    for name, tensor in state.items():
+        ours = layout.rename(name)
+        if ours is not None:
+            out[ours] = tensor
+    return out
