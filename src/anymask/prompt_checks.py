@@ -219,7 +219,7 @@ def _inside(
             notes.append(Note("points-clipped", "points outside were moved onto the border"))
         return np.where(out, np.clip(points, 0, limit - 1), points)
     index = int(np.flatnonzero(out.any(1))[0])
-    x, y = (float(v) for v in points[index])
+    x, y = _plain(points[index])
     hint = "pass clip=True to move it onto the border"
     if 0 <= y < width and 0 <= x < height:
         hint = f"it fits as ({y:g}, {x:g}), swapped: give (x, y), x to the right"
@@ -234,7 +234,7 @@ def _inside(
 
 def _check_box(box: Float32[np.ndarray, "4"], size: tuple[int, int], where: str) -> None:
     height, width = size
-    x0, y0, x1, y1 = (float(v) for v in box)
+    x0, y0, x1, y1 = _plain(box)
     if x1 <= x0 or y1 <= y0:
         hint = "give the top left corner, then the bottom right one"
         if x0 >= 0 and y0 >= 0 and 0 < x1 <= width - x0 and 0 < y1 <= height - y0:
@@ -258,6 +258,11 @@ def _check_box(box: Float32[np.ndarray, "4"], size: tuple[int, int], where: str)
             where=where,
             hint=hint,
         )
+
+
+def _plain(numbers: Float32[np.ndarray, " n"]) -> list[int | float]:
+    """For messages: 40 rather than 40.0."""
+    return [int(v) if v == int(v) else v for v in numbers.tolist()]
 
 
 def _look_normalised(

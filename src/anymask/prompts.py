@@ -8,60 +8,19 @@ Letters: P prompts (objects), N points each, H W image, h w low-resolution logit
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Int64
 
 from anymask.errors import Note, PromptError
-from anymask.mask_prompts import MaskKind, parse_masks
-from anymask.prompt_checks import (
-    NEGATIVE,
-    parse_boxes,
-    parse_labels,
-    parse_points,
-)
+from anymask.frame import Frame as Frame
+from anymask.mask_prompts import MaskKind, ParsedMasks, parse_masks
+from anymask.prompt_checks import NEGATIVE, POSITIVE, parse_boxes, parse_labels, parse_points
 from anymask.variants import InputSpec
 
 PADDING, BOX_FIRST, BOX_LAST = -1, 2, 3  # labels that networks take beside 0 and 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Frame:
-    """The way of an image into a network: its size, its size when scaled, and when padded.
-
-    Attributes
-    ----------
-    image, resized, padded
-        (height, width), px.
-    mask_stride
-        Network px per cell of the low-resolution logits.
-    """
-
-    image: tuple[int, int]
-    resized: tuple[int, int]
-    padded: tuple[int, int]
-    mask_stride: int
-
-    @classmethod
-    def fit(cls, size: tuple[int, int], spec: InputSpec, side: int | None = None) -> "Frame":
-        """Longest side to ``side`` (the spec's own by default), rounded half up as SAM does."""
-        longest = spec.side if side is None else side
-        scale = longest / max(size)
-        height, width = (max(1, int(length * scale + 0.5)) for length in size)
-        multiple = spec.multiple
-        return cls(
-            image=size,
-            resized=(height, width),
-            padded=(-(-height // multiple) * multiple, -(-width // multiple) * multiple),
-            mask_stride=spec.mask_stride,
-        )
-
-    @property
-    def logits(self) -> tuple[int, int]:
-        """Size (h, w) of the low-resolution logits."""
-        return self.padded[0] // self.mask_stride, self.padded[1] // self.mask_stride
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -84,13 +43,12 @@ class Prompts:
         What was clipped or converted.
     """
 
-    size: tuple[int, int]
     points: tuple[Float32[np.ndarray, "_ 2"], ...]
     labels: tuple[Int64[np.ndarray, " _"], ...]
     boxes: Float32[np.ndarray, "P 4"] | None = None
     masks: Float32[np.ndarray, "P h w"] | None = None
     single: bool = False
-    notes: tuple[Note, ...] = field(default=())
+    notes: tuple[Note, ...] = ()
 
     def __len__(self) -> int:
         return len(self.points)
@@ -100,7 +58,7 @@ class Prompts:
         cls,
         *,
         size: tuple[int, int],
-        frame: Frame,
+        frame: Frame | None = None,
         points: Any = None,
         labels: Any = None,
         boxes: Any = None,
@@ -114,6 +72,8 @@ class Prompts:
         ----------
         size
             (H, W) of the image, px.
+        frame
+            The image's way into the network; needed for masks alone.
         points
             (N, 2) or (2,) for one prompt; (P, N, 2) or a ragged list of (N, 2) for several.
         labels
@@ -133,66 +93,66 @@ class Prompts:
         PromptError
             With a stable code for each way in which a prompt can be wrong.
         """
-        if points is None and boxes is None and masks is None:
-            hint = "give points=, boxes= or masks="
-            if labels is not None:
-                raise PromptError("labels-alone", "there are labels but no points", hint=hint)
-            raise PromptError("no-prompt", "nothing was pointed at", hint=hint)
         notes: list[Note] = []
         found_points, one_a = parse_points(points, size, clip, notes)
         found_labels = parse_labels(labels, found_points, one_a)
+        if found_points == () and (boxes is not None or masks is not None):
+            found_points = found_labels = None  # an empty list beside boxes is "no points"
         found_boxes, one_b = parse_boxes(boxes, size, notes)
-        parsed = parse_masks(masks, size, frame.logits, frame.resized, frame.padded, kind)
-        counts = {
-            name: count
-            for name, count in (
-                ("points", None if found_points is None else len(found_points)),
-                ("boxes", None if found_boxes is None else len(found_boxes)),
-                ("masks", None if parsed is None else len(parsed.logits)),
-            )
-            if count is not None
-        }
-        if len(set(counts.values())) > 1:
+        if masks is not None and frame is None:
+            raise PromptError("mask-frame", "masks as prompts need the frame of a network")
+        parsed = None if frame is None else parse_masks(masks, frame, kind, notes)
+        if found_points is None and found_boxes is None and parsed is None:
             raise PromptError(
-                "object-counts",
-                "points, boxes and masks of one call belong to the same objects",
-                given=counts,
-                hint="give as many of each",
+                "no-prompt", "nothing was pointed at", hint="give points=, boxes= or masks="
             )
-        count = next(iter(counts.values()))
+        count = _common_count(found_points, found_boxes, parsed)
         singles = [s for s in (one_a, one_b, parsed.single if parsed else None) if s is not None]
         nothing = np.zeros((0, 2), np.float32)
         prompts = cls(
-            size=size,
             points=found_points if found_points is not None else (nothing,) * count,
             labels=found_labels if found_labels is not None else (np.zeros(0, np.int64),) * count,
             boxes=found_boxes,
             masks=None if parsed is None else parsed.logits,
-            single=all(singles),
-            notes=tuple(notes),
+            single=bool(singles) and all(singles),
         )
-        if parsed is not None and parsed.binary:
-            prompts = prompts._with_shapes(parsed.boxes, parsed.points)
-            notes.append(
-                Note("mask-binary", "a 0/1 mask was taken as logits with its box and inner point")
-            )
-        if any(len(at) and (at == NEGATIVE).all() for at in prompts.labels) and (
-            prompts.boxes is None and prompts.masks is None
-        ):
-            notes.append(Note("only-negative", "only points off the object were given"))
+        if parsed is not None and parsed.boxes is not None and parsed.points is not None:
+            prompts = prompts._with_shapes(parsed.boxes, parsed.points, notes)
+        elif prompts.boxes is None and prompts.masks is None:
+            prompts._look_at_labels(notes)
         return replace(prompts, notes=tuple(notes))
 
     def _with_shapes(
-        self, boxes: Float32[np.ndarray, "P 4"], points: Float32[np.ndarray, "P 2"]
+        self,
+        boxes: Float32[np.ndarray, "P 4"],
+        points: Float32[np.ndarray, "P 2"],
+        notes: list[Note],
     ) -> "Prompts":
-        """Boxes and inner points of binary masks, where no own ones were given."""
-        bare = all(len(p) == 0 for p in self.points)
+        """With boxes and inner points of binary masks, where nothing else was pointed at."""
+        if self.boxes is not None or any(map(len, self.points)) or not len(self):
+            return self
+        notes.append(
+            Note("mask-described", "the mask's box and innermost point were added to the prompt")
+        )
         return replace(
             self,
-            boxes=boxes if self.boxes is None else self.boxes,
-            points=tuple(p[None] for p in points) if bare else self.points,
-            labels=(np.ones(1, np.int64),) * len(self) if bare else self.labels,
+            boxes=boxes,
+            points=tuple(point[None] for point in points),
+            labels=(np.full(1, POSITIVE, np.int64),) * len(self),
         )
+
+    def _look_at_labels(self, notes: list[Note]) -> None:
+        """Refuse prompts of nothing, remark on prompts of negative points alone."""
+        for p, labels in enumerate(self.labels):
+            if not len(labels):
+                raise PromptError(
+                    "no-prompt",
+                    "nothing was pointed at",
+                    where="points" if self.single else f"points[{p}]",
+                    hint="give at least one point, or a box or mask",
+                )
+        if any((labels == NEGATIVE).all() for labels in self.labels):
+            notes.append(Note("only-negative", "only points off the object were given"))
 
     def take(self, index: Sequence[int]) -> "Prompts":
         """Some of the prompts, in the order given."""
@@ -216,6 +176,31 @@ class Prompts:
         return list(by_count.values())
 
 
+def _common_count(
+    points: Sequence[object] | None,
+    boxes: Float32[np.ndarray, "P 4"] | None,
+    masks: ParsedMasks | None,
+) -> int:
+    """How many objects there are."""
+    counts = {
+        name: len(value)
+        for name, value in (
+            ("points", points),
+            ("boxes", boxes),
+            ("masks", None if masks is None else masks.logits),
+        )
+        if value is not None
+    }
+    if len(set(counts.values())) > 1:
+        raise PromptError(
+            "object-counts",
+            "points, boxes and masks of one call belong to the same objects",
+            given=counts,
+            hint="give as many of each",
+        )
+    return next(iter(counts.values()))
+
+
 def network_points(
     prompts: Prompts, frame: Frame, spec: InputSpec
 ) -> tuple[Float32[np.ndarray, "P M 2"], Int64[np.ndarray, "P M"]]:
@@ -224,21 +209,17 @@ def network_points(
     Clicks first, then padding (label -1) as the row wants it, then box corners (labels 2 and 3);
     in network px. This is the only place where shifts and scales are applied.
     """
-    count = len(prompts)
-    scale = np.array(
-        [frame.resized[1] / frame.image[1], frame.resized[0] / frame.image[0]], np.float64
-    )
-    points = np.stack(prompts.points).astype(np.float64)
-    labels = np.stack(prompts.labels)
-    net = (points + spec.point_shift_px) * scale
-    parts = [(net.astype(np.float32) + np.float32(spec.point_shift_net)), labels]
-    xy, kinds = [parts[0]], [parts[1]]
-    padding = spec.padding(points.shape[1], prompts.boxes is not None)
+    scale = np.array(frame.scale)
+    clicks = np.stack(prompts.points).astype(np.float64)
+    net = ((clicks + spec.point_shift_px) * scale).astype(np.float32)
+    xy = [net + np.float32(spec.point_shift_net)]
+    labels = [np.stack(prompts.labels)]
+    count, padding = len(prompts), spec.padding(net.shape[1], prompts.boxes is not None)
     if padding:
         xy.append(np.zeros((count, padding, 2), np.float32))
-        kinds.append(np.full((count, padding), PADDING, np.int64))
+        labels.append(np.full((count, padding), PADDING, np.int64))
     if prompts.boxes is not None:
-        corners = prompts.boxes.reshape(count, 2, 2).astype(np.float64) * scale
-        xy.append(corners.astype(np.float32) + np.float32(spec.box_shift_net))
-        kinds.append(np.tile(np.array([BOX_FIRST, BOX_LAST], np.int64), (count, 1)))
-    return np.concatenate(xy, axis=1), np.concatenate(kinds, axis=1)
+        corners = (prompts.boxes.reshape(count, 2, 2).astype(np.float64) * scale).astype(np.float32)
+        xy.append(corners + np.float32(spec.box_shift_net))
+        labels.append(np.tile(np.array([BOX_FIRST, BOX_LAST], np.int64), (count, 1)))
+    return np.concatenate(xy, axis=1), np.concatenate(labels, axis=1)
