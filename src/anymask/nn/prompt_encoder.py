@@ -44,7 +44,8 @@ class PromptEncoder(nn.Module):
         codes = self.position((points / self.side).to(self.padding.dtype))
         real = (labels >= 0)[..., None].to(codes.dtype)
         kinds = F.embedding(labels + 1, torch.cat([self.padding, *self.kinds]))
-        return codes * real + kinds
+        tokens: Tensor = codes * real + kinds
+        return tokens
 
     def dense(self, masks: Float[Tensor, "P 1 H W"] | None) -> Float[Tensor, "Q C h w"]:
         """Map of the previous logits (Q = P), or of their absence (Q = 1)."""

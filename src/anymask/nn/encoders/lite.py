@@ -63,7 +63,8 @@ class Bottleneck(nn.Module):
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D h w"]:
         y = self.squash(self.expand(x))
         y = self.project(F.relu6(self.dw(y), inplace=True))
-        return x + y if self.skip else y
+        out: Tensor = x + y if self.skip else y
+        return out
 
 
 class LiteTrunk(nn.Module):

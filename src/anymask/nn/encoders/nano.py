@@ -62,7 +62,7 @@ class GlobalAttention(nn.Module):
         self.out = nn.Linear(channels, channels)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
-        self.mlp = nn.Identity()
+        self.mlp: nn.Module = nn.Identity()
         if expand:
             last = nn.Linear(channels * expand, channels)
             nn.init.zeros_(last.weight)
@@ -84,7 +84,8 @@ class GlobalAttention(nn.Module):
         tokens = tokens + self.out(mixed)
         if self.has_mlp:
             tokens = tokens + self.mlp(tokens)
-        return tokens.view(b, h, w, c).permute(0, 3, 1, 2)
+        out: Tensor = tokens.view(b, h, w, c).permute(0, 3, 1, 2)
+        return out
 
 
 class NanoEncoder(nn.Module):

@@ -35,15 +35,16 @@ class Block(nn.Module):
 
     def mlp(self, x: Float[Tensor, "r w C"]) -> Float[Tensor, "r w C"]:
         """x plus its MLP."""
-        return x + self.lin2(F.gelu(self.lin1(self.norm2(x))))
+        out: Tensor = x + self.lin2(F.gelu(self.lin1(self.norm2(x))))
+        return out
 
     def forward(self, x: Float[Tensor, "h w C"]) -> Float[Tensor, "h w C"]:
         lines = self.window or _LINES_AT_ONCE
         if self.window is None:
             x = x + self.attn.everywhere(self.norm1(x))
-            return torch.cat([self.mlp(part) for part in x.split(lines)])
+            return torch.cat([self.mlp(part) for part in torch.split(x, lines)])
         strips = []
-        for part in x.split(lines):
+        for part in torch.split(x, lines):
             strips.append(self.mlp(part + self.attn.strip(self.norm1(part), self.window)))
         return torch.cat(strips)
 
