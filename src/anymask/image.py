@@ -63,6 +63,7 @@ _NOT_PICTURES = (
 _RAW_SUFFIXES = frozenset([".cr2", ".cr3", ".nef", ".arw", ".dng", ".raf", ".orf", ".rw2"])
 
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | object
+_File = IO[bytes] | io.BufferedIOBase  # BytesIO is no IO[bytes] to a checker at run time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -262,7 +263,7 @@ def _from_path(path: str, options: Options) -> Picture:
         raise ImageError("image-locked", "the file may not be read", where=path) from error
 
 
-def _from_file(file: IO[bytes], name: object, options: Options) -> Picture:
+def _from_file(file: _File, name: object, options: Options) -> Picture:
     where = shown(name) if isinstance(name, bytes) else str(name) if name is not None else None
     file.seek(0, os.SEEK_END)
     size = file.tell()
@@ -287,7 +288,7 @@ def _from_file(file: IO[bytes], name: object, options: Options) -> Picture:
     return Picture(pixels=pixels, notes=(*notes, *more), name=where)
 
 
-def _open(file: IO[bytes], head: bytes, size: int, where: str | None) -> Image.Image:
+def _open(file: _File, head: bytes, size: int, where: str | None) -> Image.Image:
     """The picture, its header read and nothing else."""
     if head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS and b"avif" not in head[8:32]:
         return _open_heif(file, where)
@@ -304,7 +305,7 @@ def _open(file: IO[bytes], head: bytes, size: int, where: str | None) -> Image.I
             continue  # it has no signature: anything could be one
         file.seek(0)
         try:
-            return factory(file, "")
+            return factory(cast(IO[bytes], file), "")
         except UnidentifiedImageError:
             continue
         except Image.DecompressionBombError as error:
@@ -342,7 +343,7 @@ def _is_text(head: bytes) -> bool:
     return b"\x00" not in head
 
 
-def _open_heif(file: IO[bytes], where: str | None) -> Image.Image:
+def _open_heif(file: _File, where: str | None) -> Image.Image:
     try:
         import pillow_heif
     except ImportError as error:
