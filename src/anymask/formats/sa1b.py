@@ -18,6 +18,7 @@ from jaxtyping import Bool, UInt8
 from anymask.errors import DataError
 from anymask.formats.members import Folder, Source, Tar
 from anymask.formats.rle import Rle
+from anymask.image import load_image
 
 _PICTURES = (".jpg", ".jpeg", ".png")
 _LARGEST_JSON = 256 * 2**20  # bytes; SA-1B's own are below 1 MB
@@ -97,8 +98,6 @@ class Record:
         DataError
             ``record-size``: the picture has another size than its JSON states.
         """
-        from anymask.image import load_image
-
         pixels = load_image(self.image_bytes()).pixels
         if pixels.shape[:2] != self.size:
             raise DataError(

@@ -1,0 +1,146 @@
+"""`anymask evaluate`: how good are the masks of clicks and boxes where the true masks are known?"""
+
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_MOST_CLICKS = 100
+_LINE_EVERY_S = 10.0  # where there is no terminal to redraw
+
+
+class Split(StrEnum):
+    """Which photos take part."""
+
+    val = "val"
+    all = "all"
+
+
+def evaluate(
+    sets: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FOLDER_OR_TAR...",
+            help="Folders or uncompressed tars of <id>.jpg and <id>.json in SA-1B's layout",
+        ),
+    ],
+    model: Annotated[str, typer.Option("--model", "-m", help="See `anymask models`")] = "nano",
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Weights to use instead of the model's own")
+    ] = None,
+    split: Annotated[
+        Split, typer.Option(help="val: the tenth of the photos that no training uses")
+    ] = Split.val,
+    clicks: Annotated[str, typer.Option(help="Numbers of clicks to report")] = "1,3,5",
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many photos a set")] = None,
+    json_file: Annotated[
+        Path | None,
+        typer.Option("--json", metavar="FILE", help="Write the means here; - is stdout"),
+    ] = None,
+    baselines: Annotated[
+        bool, typer.Option("--baselines/--no-baselines", help="GrabCut too, the slowest part")
+    ] = True,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the JSON if it exists")
+    ] = False,
+) -> None:
+    """Measure a model: mean IoU of its masks from a box and from a simulated user's clicks.
+
+    Prints a line for each set, for object sizes, and for the means. The same command gives the
+    same figures.
+    """
+    counts = _counts(clicks)
+    to_stdout = str(json_file) == "-"
+    if json_file is not None and not to_stdout:
+        _check_target(json_file, overwrite)
+
+    import json
+
+    from rich.console import Console
+
+    from anymask.evaluate.interactive import evaluate_interactive
+    from anymask.formats.atomic import write_atomic
+    from anymask.formats.sa1b import open_sa1b
+
+    opened = [open_sa1b(path) for path in sets]  # fails before the model is loaded
+
+    from anymask.model import load
+    from anymask.predict.image import ImagePredictor
+
+    predictor = ImagePredictor(load(model, checkpoint=checkpoint))
+    with _Bar() as bar:
+        report = evaluate_interactive(
+            predictor,
+            opened,
+            split=split.value,
+            clicks=counts,
+            limit=limit,
+            baselines=baselines,
+            progress=bar.show,
+        )
+    text = json.dumps(report.to_dict(), indent=2) + "\n"
+    Console(stderr=to_stdout).print(report.table())
+    if to_stdout:
+        typer.echo(text, nl=False)
+    elif json_file is not None:
+        write_atomic(json_file, text.encode("ascii"), overwrite=overwrite)
+
+
+def _counts(text: str) -> tuple[int, ...]:
+    """The numbers of clicks in a text such as ``1,3,5``."""
+    parts = [part.strip() for part in text.split(",")]
+    counts = tuple(int(part) for part in parts if part.isascii() and part.isdigit())
+    if len(counts) < len(parts) or not all(1 <= count <= _MOST_CLICKS for count in counts):
+        raise typer.BadParameter(
+            f"{text!r} is no list of numbers from 1 to {_MOST_CLICKS} such as 1,3,5",
+            param_hint="--clicks",
+        )
+    return counts
+
+
+def _check_target(path: Path, overwrite: bool) -> None:
+    """Refuse a place that cannot be written before the long work, not after it."""
+    import os
+
+    from anymask.errors import OutputError
+
+    if path.exists() and not overwrite:
+        raise OutputError(
+            "exists", "the file is there already", given=str(path), hint="pass --overwrite"
+        )
+    if path.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK):
+        raise OutputError(
+            "unwritable", "no file can be written here", given=str(path), hint="choose another"
+        )
+
+
+class _Bar:
+    """Photos done, on stderr: a bar on a terminal, elsewhere a line every ten seconds."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import Progress
+
+        self._console = Console(stderr=True)
+        self._bar = Progress(
+            console=self._console, transient=True, disable=not self._console.is_terminal
+        )
+        self._task = self._bar.add_task("photos", total=None)
+        self._last = time.monotonic()
+
+    def __enter__(self) -> "_Bar":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.stop()
+
+    def show(self, done: int, total: int | None) -> None:
+        """Tell how far it is."""
+        self._bar.update(self._task, completed=done, total=total)
+        now = time.monotonic()
+        if self._bar.disable and now - self._last >= _LINE_EVERY_S:
+            self._last = now
+            self._console.print(f"{done} of {total} photos")

@@ -1,0 +1,145 @@
+"""`anymask evaluate` prints the report of the sets it is given."""
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import typer
+from PIL import Image
+from typer.testing import CliRunner
+
+from anymask.cli.evaluate import evaluate
+from anymask.errors import DataError, OutputError
+from anymask.formats.rle import Rle
+
+KEYS = ["masks", "box", "click1", "click1_best", "click3", "click5", "filled_box", "grabcut_box"]
+
+
+@dataclass
+class Answer:
+    masks: np.ndarray
+    scores: np.ndarray
+    logits: np.ndarray
+
+
+class LeftHalf:
+    """Answers every prompt with the left half of the picture."""
+
+    def __init__(self, model):
+        self.model = model
+
+    def encode(self, image):
+        return image.shape[:2]
+
+    def predict(self, size, *, points=None, boxes=None, multimask=True, **others):
+        prompts, masks = len(points if boxes is None else boxes), 3 if multimask else 1
+        left = np.zeros((prompts, masks, *size), bool)
+        left[..., : size[1] // 2] = True
+        shape = (prompts, masks, 8, 8)
+        return Answer(left, np.ones(shape[:2], np.float32), np.zeros(shape, np.float32))
+
+
+@pytest.fixture
+def loaded(monkeypatch):
+    """What was asked of `anymask.model.load`."""
+    asked = []
+
+    def load(name="nano", *, checkpoint=None, device="auto", dtype="float32"):
+        asked.append((name, checkpoint))
+        return name
+
+    monkeypatch.setattr("anymask.model.load", load)
+    monkeypatch.setattr("anymask.predict.image.ImagePredictor", LeftHalf)
+    return asked
+
+
+@pytest.fixture
+def halves(tmp_path):
+    """A set of two photos, of which one is for judging; the truth is the left three quarters."""
+    folder = tmp_path / "halves"
+    folder.mkdir()
+    rle = Rle.from_runs([0, 32 * 24, 32 * 8], (32, 32))
+    row = {"segmentation": {"size": [32, 32], "counts": rle.counts.decode()}}
+    table = {"image": {"height": 32, "width": 32}, "annotations": [row]}
+    for name in ("p0", "p1"):
+        Image.new("RGB", (32, 32), "grey").save(folder / f"{name}.png")
+        (folder / f"{name}.json").write_text(json.dumps(table))
+    return folder
+
+
+def run(*words):
+    app = typer.Typer()
+    app.command()(evaluate)
+    return CliRunner().invoke(app, [str(word) for word in words], env={"COLUMNS": "160"})
+
+
+def test_the_table_goes_to_stdout_and_the_json_to_its_file(halves, loaded, tmp_path):
+    result = run(halves, "--json", tmp_path / "report.json")
+    assert result.exit_code == 0, result.output
+    assert "Mean IoU" in result.stdout and "halves" in result.stdout
+    assert loaded == [("nano", None)]
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert list(report) == ["pooled", "mean_of_sets", "sets"]
+    assert list(report["sets"]["halves"]) == KEYS
+    assert report["pooled"]["masks"] == 1
+    assert report["pooled"]["click5"] == pytest.approx(2 / 3)
+    assert report["pooled"]["filled_box"] == 1
+
+
+def test_l8_with_a_dash_stdout_holds_only_the_json(halves, loaded):
+    result = run(halves, "--json", "-", "--split", "all", "--no-baselines")
+    report = json.loads(result.stdout)
+    assert report["pooled"]["masks"] == 2
+    assert report["pooled"]["grabcut_box"] is None
+    assert "Mean IoU" in result.stderr
+
+
+def test_l9_the_json_is_ascii_whatever_the_set_is_called(halves, loaded, tmp_path):
+    renamed = halves.rename(tmp_path / "日本")
+    result = run(renamed, "--json", "-")
+    assert result.stdout.isascii()
+    assert list(json.loads(result.stdout)["sets"]) == ["日本"]
+
+
+def test_options_reach_the_evaluation(halves, loaded, tmp_path):
+    words = ("-m", "sam-vit-b", "--checkpoint", "w.pth", "--clicks", "2, 4", "--split", "all")
+    result = run(halves, *words, "--limit", 1, "--json", "-")
+    assert [(name, str(path)) for name, path in loaded] == [("sam-vit-b", "w.pth")]
+    pooled = json.loads(result.stdout)["pooled"]
+    assert (pooled["masks"], "click4" in pooled, "click1" in pooled) == (1, True, False)
+
+
+@pytest.mark.parametrize("clicks", ["", "0", "1,x", "-1", "1,,3", "101", "1.5", "²"])
+def test_l1_a_wrong_list_of_clicks_is_a_usage_error(halves, loaded, clicks):
+    result = run(halves, f"--clicks={clicks}")
+    assert result.exit_code == 2
+    assert loaded == []
+
+
+def test_o2_a_json_that_exists_is_refused_before_anything_is_computed(halves, loaded, tmp_path):
+    target = tmp_path / "report.json"
+    target.write_text("mine")
+    result = run(halves, "--json", target)
+    assert isinstance(result.exception, OutputError)
+    assert (loaded, target.read_text()) == ([], "mine")
+    assert run(halves, "--json", target, "--overwrite").exit_code == 0
+    assert json.loads(target.read_text())["pooled"]["masks"] == 1
+
+
+def test_o3_a_json_in_no_folder_is_refused_before_anything_is_computed(halves, loaded, tmp_path):
+    for target in (tmp_path / "none" / "report.json", tmp_path):
+        result = run(halves, "--json", target, "--overwrite")
+        assert isinstance(result.exception, OutputError)
+    assert loaded == []
+
+
+def test_a_missing_set_is_refused_before_the_model_is_loaded(halves, loaded, tmp_path):
+    result = run(halves, tmp_path / "none.tar")
+    assert isinstance(result.exception, DataError)
+    assert result.exception.code == "set-missing"
+    assert loaded == []
+
+
+def test_l5_without_a_terminal_there_is_no_bar(halves, loaded):
+    assert run(halves).stderr == ""
