@@ -2,6 +2,7 @@
 
 import io
 import math
+import re
 
 import pytest
 from rich.console import Console
@@ -24,9 +25,9 @@ REPORT = Report(
 )
 
 
-def printed():
+def printed(report=None):
     file = io.StringIO()
-    Console(file=file, width=100).print(REPORT.table())
+    Console(file=file, width=80).print((report or REPORT).table())
     return file.getvalue()
 
 
@@ -46,16 +47,16 @@ def test_the_mean_of_sets_leaves_out_sets_without_masks():
 
 @pytest.mark.parametrize("text", [printed, REPORT.markdown], ids=["table", "markdown"])
 def test_sets_sizes_and_means_have_a_line_each(text):
-    rows = [line.replace("│", "|").split("|")[1:-1] for line in text().splitlines()]
-    found = {row[0].strip(): [cell.strip() for cell in row[1:]] for row in rows if len(row) == 4}
+    rows = [re.split(r"\s{2,}|\s*\|\s*", line.strip(" |")) for line in text().splitlines()]
+    found = {row[0]: row[1:] for row in rows}
     for label, cells in {
-        "cats": ["2", "0.6000", "-"],
+        "cats": ["2", "0.600", "-"],
         "none": ["0", "-", "-"],
-        "0% to 1% of the picture": ["1", "0.5000", "-"],
-        "1% to 3% of the picture": ["1", "0.7000", "-"],
-        "10% to 100% of the picture": ["1", "0.9000", "-"],
-        "mean of sets": ["3", "0.7500", "-"],
-        "pooled": ["3", "0.7000", "-"],
+        "area 0%-1%": ["1", "0.500", "-"],
+        "area 1%-3%": ["1", "0.700", "-"],
+        "area 10%-100%": ["1", "0.900", "-"],
+        "mean of sets": ["3", "0.750", "-"],
+        "pooled": ["3", "0.700", "-"],
     }.items():
         assert found[label] == cells
 
@@ -63,3 +64,15 @@ def test_sets_sizes_and_means_have_a_line_each(text):
 def test_a_set_may_have_any_name():
     assert "[red]|" in printed()
     assert "[red]\\|" in REPORT.markdown()
+
+
+def test_80_columns_hold_the_usual_table():
+    names = ("box", "click1", "click1_best", "click3", "click5", "filled_box", "grabcut_box")
+    report = Report(
+        sets=("coco-people-more",),
+        measures=names,
+        scores=(score("coco-people-more", 0.5, *[0.123] * 7),),
+    )
+    assert "…" not in printed(report)
+    [line] = [line for line in printed(report).splitlines() if "coco-people-more" in line]
+    assert line.count("0.123") == 7

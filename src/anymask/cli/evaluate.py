@@ -66,9 +66,13 @@ def evaluate(
 
     opened = [open_sa1b(path) for path in sets]  # fails before the model is loaded
 
+    import torch
+
     from anymask.model import load
     from anymask.predict.image import ImagePredictor
 
+    if baselines:  # GrabCut has a core of its own; two crews on one core wait for each other
+        torch.set_num_threads(max(1, torch.get_num_threads() - 1))
     predictor = ImagePredictor(load(model, checkpoint=checkpoint))
     with _Bar() as bar:
         report = evaluate_interactive(

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from rich.box import SIMPLE
 from rich.markup import escape
 from rich.table import Table
 
@@ -72,8 +73,9 @@ class Report:
 
     def table(self) -> Table:
         """For the terminal: a row for each set, for sizes, and for the means."""
-        table = Table(title="Mean IoU")
-        table.add_column("")
+        # narrow enough for 80 columns
+        table = Table(title="Mean IoU", box=SIMPLE, padding=(0, 0, 0, 1), show_edge=False)
+        table.add_column("", no_wrap=True)
         for name in ("masks", *self.measures):
             table.add_column(name.replace("_", " "), justify="right")
         for section in self._rows():
@@ -98,7 +100,7 @@ class Report:
         sets = [(name, *self._means(self._of_set(name))) for name in self.sets]
         sizes = [
             (
-                f"{low:.0%} to {min(high, 1):.0%} of the picture",
+                f"area {low:.0%}-{min(high, 1):.0%}",
                 *self._means(self._of_area(low, high)),
             )
             for low, high in _AREAS
@@ -135,4 +137,4 @@ class Report:
 
 
 def _text(mean: float) -> str:
-    return "-" if math.isnan(mean) else f"{mean:.4f}"
+    return "-" if math.isnan(mean) else f"{mean:.3f}"
