@@ -1,6 +1,5 @@
 """A finished run to one small file, as the package bundles it."""
 
-import os
 from pathlib import Path
 
 from safetensors.torch import save_file
@@ -33,5 +32,5 @@ def bundle(config: TrainConfig, path: Path, *, overwrite: bool = False) -> int:
     facts = {"steps": str(state.step), "seed": str(config.seed)}
     fresh = path.with_name(path.name + ".part")
     save_file(half(network.state_dict()), fresh, metadata={"format": "pt", **facts})
-    os.replace(fresh, path)
+    fresh.replace(path)
     return path.stat().st_size
