@@ -44,6 +44,11 @@ def no_padding(points: int, has_box: bool) -> int:
     return 0
 
 
+def lone_padding(points: int, has_box: bool) -> int:
+    """One padding point beside a mask alone: nano's maps are made from at least one point."""
+    return 0 if points or has_box else 1
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputSpec:
     """How a picture and its prompts become network input.
@@ -155,6 +160,7 @@ VARIANTS: tuple[Variant, ...] = (
             mean=(127.0, 127.0, 127.0),
             std=(128.0, 128.0, 128.0),
             point_shift_px=0.5,
+            padding=lone_padding,
         ),
         weights=Asset(file="nano.safetensors"),
         licence="Apache-2.0",

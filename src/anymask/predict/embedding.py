@@ -1,30 +1,35 @@
 """An encoded image: a value that can be kept, shared between threads, saved and loaded."""
 
+import hashlib
 import io
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import UInt8
 from PIL import Image
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors import torch as safetensors
 from torch import Tensor
 
 from anymask.errors import DataError, Note, OutputError
-from anymask.prompts import Frame
+from anymask.frame import Frame
 
 FORMAT = "1"  # of saved embeddings; another number is not read
+
+_DIGEST = "~the-sha256-of-this-file-with-these-characters-in-its-place~~~~~"  # 64 characters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ImageEmbedding:
     """What `ImagePredictor.encode` gives and `predict` takes.
+
+    It never changes, so that any number of threads may use one.
 
     Attributes
     ----------
@@ -47,42 +52,30 @@ class ImageEmbedding:
     pixels: UInt8[np.ndarray, "H W 3"]
     variant: str
     fingerprint: str
-    notes: tuple[Note, ...] = field(default=())
+    notes: tuple[Note, ...] = ()
 
     def __post_init__(self) -> None:
         if self.pixels.flags.writeable:
-            view = self.pixels.view()
-            view.flags.writeable = False
-            object.__setattr__(self, "pixels", view)
+            own = self.pixels.copy() if self.pixels.base is not None else self.pixels.view()
+            own.flags.writeable = False
+            object.__setattr__(self, "pixels", own)
 
     @property
     def size(self) -> tuple[int, int]:
         """(H, W) of the image, px."""
         return self.frame.image
 
-    def to_bytes(self) -> bytes:
-        """One safetensors file: features, the image as PNG, the rest as metadata."""
-        buffer = io.BytesIO()
-        Image.fromarray(self.pixels).save(buffer, "PNG", compress_level=1)
-        tensors = {f"feature.{i}": t.cpu().contiguous() for i, t in enumerate(self.features)}
-        tensors["png"] = torch.frombuffer(bytearray(buffer.getvalue()), dtype=torch.uint8)
-        frame = self.frame
-        facts = {
-            "format": FORMAT,
-            "variant": self.variant,
-            "fingerprint": self.fingerprint,
-            "frame": json.dumps([frame.image, frame.resized, frame.padded, frame.mask_stride]),
-            "notes": json.dumps([[n.code, n.text] for n in self.notes]),
-        }
-        return save(tensors, metadata=facts)
+    def to(self, device: torch.device | str) -> "ImageEmbedding":
+        """The same with its features on another device."""
+        return replace(self, features=tuple(t.to(device) for t in self.features))
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-        """Write to one file, whole or not at all.
+        """Write one safetensors file, whole or not at all: features, the image as PNG, facts.
 
         Raises
         ------
         OutputError
-            ``file-exists``: the file is there and `overwrite` is off.
+            ``file-exists``: the file is there and `overwrite` is off; ``write-failed``.
         """
         target = Path(path)
         if target.exists() and not overwrite:
@@ -92,7 +85,18 @@ class ImageEmbedding:
                 where=str(target),
                 hint="pass overwrite=True",
             )
-        write_whole(target, self.to_bytes())
+        buffer = io.BytesIO()
+        Image.fromarray(self.pixels).save(buffer, "PNG", compress_level=1)
+        tensors = pack_features(self.features)
+        tensors["png"] = torch.frombuffer(bytearray(buffer.getvalue()), dtype=torch.uint8)
+        frame = self.frame
+        facts = {
+            "variant": self.variant,
+            "fingerprint": self.fingerprint,
+            "frame": json.dumps([frame.image, frame.resized, frame.padded, frame.mask_stride]),
+            "notes": json.dumps([[n.code, n.text] for n in self.notes]),
+        }
+        write_whole(target, seal(tensors, facts))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "ImageEmbedding":
@@ -101,30 +105,103 @@ class ImageEmbedding:
         Raises
         ------
         DataError
-            ``embedding-broken``: the file is missing, damaged or of another format.
+            ``embedding-missing``; ``embedding-broken``: the file is damaged, or is no embedding
+            of this version.
         """
         try:
-            with safe_open(path, "pt") as file:
-                facts = file.metadata()
-                if facts is None or facts.get("format") != FORMAT:
-                    raise DataError(
-                        "embedding-broken", "this is no embedding of this version", where=str(path)
-                    )
-                count = sum(name.startswith("feature.") for name in file.keys())  # noqa: SIM118
-                features = tuple(file.get_tensor(f"feature.{i}") for i in range(count))
-                png = file.get_tensor("png").numpy().tobytes()
-        except (OSError, SafetensorError) as error:
+            tensors, facts = unseal(Path(path).read_bytes())
+            pixels = np.asarray(Image.open(io.BytesIO(tensors["png"].numpy().tobytes())))
+            return cls(
+                features=unpack_features(tensors),
+                frame=_frame(facts),
+                pixels=pixels,
+                variant=facts["variant"],
+                fingerprint=facts["fingerprint"],
+                notes=tuple(Note(code, text) for code, text in json.loads(facts["notes"])),
+            )
+        except OSError as error:
             raise DataError(
-                "embedding-broken", "the embedding cannot be read", where=str(path)
+                "embedding-missing", "the file cannot be read", where=str(path)
             ) from error
-        return cls(
-            features=features,
-            frame=_frame(facts),
-            pixels=np.asarray(Image.open(io.BytesIO(png))),
-            variant=facts["variant"],
-            fingerprint=facts["fingerprint"],
-            notes=tuple(Note(code, text) for code, text in json.loads(facts["notes"])),
-        )
+        except (ValueError, KeyError) as error:
+            raise DataError(
+                "embedding-broken",
+                "the file is damaged, or no embedding of this version",
+                where=str(path),
+                hint="encode the image again",
+            ) from error
+
+
+def pack_features(features: tuple[Tensor, ...]) -> dict[str, Tensor]:
+    """Named tensors on the CPU, as safetensors takes them."""
+    return {f"feature.{i}": t.detach().cpu().contiguous() for i, t in enumerate(features)}
+
+
+def unpack_features(tensors: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+    """What `pack_features` packed, in its order."""
+    count = sum(name.startswith("feature.") for name in tensors)
+    return tuple(tensors[f"feature.{i}"] for i in range(count))
+
+
+def seal(tensors: dict[str, Tensor], facts: Mapping[str, str]) -> bytes:
+    """A safetensors file that carries the SHA-256 of itself."""
+    data = safetensors.save(tensors, {**facts, "format": FORMAT, "sha256": _DIGEST})
+    digest = hashlib.sha256(data).hexdigest()
+    return data.replace(_DIGEST.encode(), digest.encode(), 1)
+
+
+def unseal(data: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and facts of a sealed file.
+
+    Raises
+    ------
+    ValueError
+        A byte is missing or changed, or it is no sealed file of this version.
+    """
+    length = int.from_bytes(data[:8], "little")
+    header = data[8 : 8 + length]
+    try:
+        facts = json.loads(header)["__metadata__"]
+        digest, version = facts["sha256"], facts["format"]
+    except (KeyError, TypeError) as error:
+        raise ValueError("no facts in the file") from error
+    blank = header.replace(str(digest).encode(), _DIGEST.encode(), 1)
+    whole = hashlib.sha256(data[:8] + blank)
+    whole.update(memoryview(data)[8 + length :])
+    if version != FORMAT or whole.hexdigest() != digest:
+        raise ValueError("the file is not what was written")
+    try:
+        return safetensors.load(data), facts
+    except SafetensorError as error:
+        raise ValueError(str(error)) from error
+
+
+def write_whole(target: Path, data: bytes) -> None:
+    """Beside the target first, then in its place: a reader never sees half a file.
+
+    Folders on the way are made.
+
+    Raises
+    ------
+    OutputError
+        ``write-failed``, with the system's words; nothing is left behind.
+    """
+    part = target.with_name(f".{secrets.token_hex(8)}.part")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with part.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(target)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise OutputError(
+            "write-failed", error.strerror or "the file cannot be written", where=str(target)
+        ) from error
 
 
 def _frame(facts: Mapping[str, str]) -> Frame:
@@ -132,19 +209,3 @@ def _frame(facts: Mapping[str, str]) -> Frame:
     return Frame(
         image=tuple(image), resized=tuple(resized), padded=tuple(padded), mask_stride=stride
     )
-
-
-def write_whole(target: Path, data: bytes) -> None:
-    """Beside the target first, then in its place: a reader never sees half a file."""
-    handle, name = tempfile.mkstemp(
-        prefix=f".{target.name[:40]}.", suffix=".part", dir=target.parent
-    )
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(target)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

@@ -1,25 +1,29 @@
-"""Encode an image once, then ask for the masks of any prompts on it."""
+"""Encode an image once, then ask for the masks of any prompts on it.
+
+Letters: P prompts, M masks a prompt, H W image, h w low-resolution logits.
+"""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float32, Int64
+from torch import Tensor
 
-from anymask.errors import Note, PromptError
+from anymask.errors import Note, OutputError, PromptError, warn_once
+from anymask.frame import Frame
 from anymask.image import Picture, Source, load_image
 from anymask.mask_prompts import MaskKind
 from anymask.model import Model
 from anymask.predict.cache import EmbeddingCache
-from anymask.predict.embedding import ImageEmbedding
+from anymask.predict.embedding import ImageEmbedding as ImageEmbedding
 from anymask.predict.refine import look_closer
-from anymask.predict.steps import decode, encode_pixels, to_image
+from anymask.predict.steps import decode, encode, masks_at_image
 from anymask.prompts import Prompts
 
-_BYTES_AT_ONCE = 400_000_000  # of decoder intermediates in one batch of prompts
-_BYTES_A_CELL = 1500  # of them for each low-resolution cell of one prompt, measured for SAM
+_BYTES_A_CELL = 1200  # of the decoder, a prompt and a low-resolution cell; measured with SAM
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -29,49 +33,55 @@ class Prediction:
     Attributes
     ----------
     masks
-        (M, H, W) at the image's size: logits above 0.
+        At the image's size: where logits are above 0.
     scores
-        (M,) predicted IoU. Not clipped: official weights exceed 1 now and then.
+        Predicted IoU, as the model gives it: official weights exceed 1 now and then.
     logits
-        (M, h, w) at low resolution, to be given back as ``masks=`` of the next round.
+        At low resolution; ``masks=`` of a next round takes those of one mask a prompt.
     notes
-        What was understood how.
+        How the image and the prompts were understood.
     """
 
     masks: Bool[np.ndarray, "*P M H W"]
     scores: Float32[np.ndarray, "*P M"]
     logits: Float32[np.ndarray, "*P M h w"]
-    notes: tuple[Note, ...] = field(default=())
+    notes: tuple[Note, ...] = ()
 
     @property
-    def best(self) -> Any:
-        """Index of the mask with the highest score, an int, or an array (P,) for P prompts.
+    def best(self) -> int | Int64[np.ndarray, " P"]:
+        """Index of the mask with the highest score, the first of equal ones.
 
-        Of equal scores the first counts. Scores are what the model believes of its masks; for a
-        prompt with one output it is always 0.
+        An int for one prompt, an array (P,) for several.
         """
-        best = self.scores.argmax(-1)
-        return int(best) if best.ndim == 0 else best
+        index = self.scores.argmax(-1)
+        return int(index) if self.scores.ndim == 1 else np.asarray(index, np.int64)
 
-    def __len__(self) -> int:
-        return len(self.masks)
+    @property
+    def best_mask(self) -> Bool[np.ndarray, "*P H W"]:
+        """The mask with the highest score."""
+        return _pick(self.masks, self.scores)
+
+    @property
+    def best_logits(self) -> Float32[np.ndarray, "*P h w"]:
+        """The logits of `best_mask`, ready to be given back as ``masks=``."""
+        return _pick(self.logits, self.scores)
 
 
 class ImagePredictor:
     """Masks for clicks, boxes and masks.
+
+    A predictor holds no state of an image: one may serve any number of threads.
 
     Parameters
     ----------
     model
         From `anymask.load`.
     cache
-        Where embeddings are kept, or None.
+        Where features are kept between runs, or None.
     zoom
         Take a second, closer look at small objects where the model's row provides for it.
-
-    Notes
-    -----
-    A predictor holds no state of an image: one may serve any number of threads.
+    max_bytes
+        Bound of what a batch of prompts may take beside the result.
 
     >>> predictor = ImagePredictor(load("nano"))  # doctest: +SKIP
     >>> embedding = predictor.encode("photo.jpg")  # doctest: +SKIP
@@ -80,23 +90,46 @@ class ImagePredictor:
     """
 
     def __init__(
-        self, model: Model, *, cache: EmbeddingCache | None = None, zoom: bool = True
+        self,
+        model: Model,
+        *,
+        cache: EmbeddingCache | None = None,
+        zoom: bool = True,
+        max_bytes: int = 2**30,
     ) -> None:
         self.model = model
         self.cache = cache
         self.zoom = zoom
+        self.max_bytes = max_bytes
 
-    def encode(self, image: Source) -> ImageEmbedding:
-        """Read an image (see `anymask.image.load_image`) and encode it; slow, once an image."""
+    def encode(self, image: Source | Picture) -> ImageEmbedding:
+        """Read an image and encode it; slow, once an image.
+
+        Parameters
+        ----------
+        image
+            Whatever `anymask.read_image` takes, or what `anymask.image.load_image` gave.
+
+        Raises
+        ------
+        ImageError
+            It cannot be read.
+        """
         picture = image if isinstance(image, Picture) else load_image(image)
-        if self.cache is None:
-            return encode_pixels(self.model, picture)
-        key = self.cache.key(picture.pixels, self.model.fingerprint)
-        found = self.cache.get(key)
-        if found is None:
-            found = encode_pixels(self.model, picture)
-            self.cache.put(key, found)
-        return found
+        warn_once(picture.notes)
+        # the caller may write to an array of his later
+        given = isinstance(image, np.ndarray | Picture) or hasattr(image, "detach")
+        pixels = np.array(picture.pixels) if given else picture.pixels
+        frame = Frame.fit((pixels.shape[0], pixels.shape[1]), self.model.variant.spec)
+        features, notes = self._features(pixels, frame)
+        return ImageEmbedding(
+            features=features,
+            frame=frame,
+            pixels=pixels,
+            variant=self.model.variant.name,
+            fingerprint=self.model.fingerprint,
+            notes=(*picture.notes, *notes),
+        )
 
     def predict(
         self,
@@ -135,8 +168,10 @@ class ImagePredictor:
         PromptError
             A prompt is wrong, or the embedding is another model's.
         """
-        prompts = self._prompts(embedding, points, labels, boxes, masks, clip, kind)
-        return self._join(prompts, list(self._batches(embedding, prompts, multimask)), embedding)
+        prompts = self.prompts(
+            embedding, points=points, labels=labels, boxes=boxes, masks=masks, clip=clip, kind=kind
+        )
+        return self.predict_prompts(embedding, prompts, multimask=multimask)
 
     def predict_iter(
         self,
@@ -149,100 +184,123 @@ class ImagePredictor:
         multimask: bool = True,
         clip: bool = False,
         kind: MaskKind | None = None,
-    ) -> Iterator[tuple[list[int], Prediction]]:
-        """`predict` for very many prompts: (their indices, their prediction), batch by batch.
+    ) -> Iterator[Prediction]:
+        """`predict` for very many prompts, some of them at a time and in their order.
 
-        Memory stays that of one batch. Takes what `predict` takes.
+        Memory stays that of one batch. Takes what `predict` takes; each part has a leading P.
         """
-        prompts = self._prompts(embedding, points, labels, boxes, masks, clip, kind)
-        yield from self._batches(embedding, prompts, multimask)
+        prompts = self.prompts(
+            embedding, points=points, labels=labels, boxes=boxes, masks=masks, clip=clip, kind=kind
+        )
+        return self._parts(embedding, prompts, multimask)
 
-    def _prompts(
-        self,
-        embedding: ImageEmbedding,
-        points: Any,
-        labels: Any,
-        boxes: Any,
-        masks: Any,
-        clip: bool,
-        kind: MaskKind | None,
-    ) -> Prompts:
-        if embedding.fingerprint != self.model.fingerprint:
+    def prompts(self, embedding: ImageEmbedding, **given: Any) -> Prompts:
+        """Prompts on an image of this model, checked; takes what `Prompts.parse` takes."""
+        model = self.model
+        if (embedding.fingerprint, embedding.variant) != (model.fingerprint, model.variant.name):
             raise PromptError(
                 "other-model",
-                f"the embedding was made by {embedding.variant} with other weights, "
-                f"this is {self.model.variant.name}",
+                f"the embedding was made by {embedding.variant} ({embedding.fingerprint[:8]}), "
+                f"this is {model.variant.name} ({model.fingerprint[:8]})",
                 hint="encode the image with this model",
             )
-        return Prompts.parse(
-            size=embedding.size,
-            frame=embedding.frame,
-            points=points,
-            labels=labels,
-            boxes=boxes,
-            masks=masks,
-            clip=clip,
-            kind=kind,
-        )
+        return Prompts.parse(size=embedding.size, frame=embedding.frame, **given)
 
-    @torch.inference_mode()
-    def _batches(
-        self, embedding: ImageEmbedding, prompts: Prompts, multimask: bool
-    ) -> Iterator[tuple[list[int], Prediction]]:
-        """Decode groups of prompts that fit together, a bounded number at a time."""
-        cells = embedding.frame.logits[0] * embedding.frame.logits[1]
-        image = embedding.size[0] * embedding.size[1]
-        most = max(1, _BYTES_AT_ONCE // (cells * _BYTES_A_CELL + 20 * image))
-        for group in prompts.groups():
-            for first in range(0, len(group), most):
-                index = group[first : first + most]
-                part = prompts.take(index)
-                logits, scores = decode(self.model, embedding.features, part, embedding.frame)
-                outputs = slice(1, None) if multimask else slice(0, 1)
-                logits, scores = logits[:, outputs], scores[:, outputs]
-                masks = to_image(logits, embedding.frame)
-                zoom = self.model.variant.zoom
-                if self.zoom and zoom is not None:
-                    logits, masks = look_closer(
-                        self.model, embedding, part, logits, scores, masks, zoom
-                    )
-                yield (
-                    index,
-                    Prediction(
-                        masks=masks.cpu().numpy(),
-                        scores=scores.cpu().numpy(),
-                        logits=logits.cpu().numpy(),
-                        notes=prompts.notes,
-                    ),
-                )
-
-    def _join(
-        self,
-        prompts: Prompts,
-        batches: list[tuple[list[int], Prediction]],
-        embedding: ImageEmbedding,
+    def predict_prompts(
+        self, embedding: ImageEmbedding, prompts: Prompts, *, multimask: bool = True
     ) -> Prediction:
-        """Batches in the order of the prompts; without the leading axis for a single one."""
-        notes = (*embedding.notes, *prompts.notes)
-        if not batches:
-            height, width = embedding.size
-            outputs = 3
-            return Prediction(
-                masks=np.zeros((0, outputs, height, width), bool),
-                scores=np.zeros((0, outputs), np.float32),
-                logits=np.zeros((0, outputs, *embedding.frame.logits), np.float32),
-                notes=notes,
-            )
-        if len(batches) == 1:
-            masks, scores, logits = (
-                getattr(batches[0][1], name) for name in ("masks", "scores", "logits")
-            )
+        """`predict` for prompts that were checked before."""
+        count, outputs = len(prompts), 3 if multimask else 1
+        parts = self._parts(embedding, prompts, multimask)
+        if count <= self._at_once(embedding, outputs) and count:
+            whole = next(parts)
+            masks, scores, logits = whole.masks, whole.scores, whole.logits
         else:
-            order = np.argsort(np.concatenate([index for index, _ in batches]), kind="stable")
-            masks, scores, logits = (
-                np.concatenate([getattr(part, name) for _, part in batches])[order]
-                for name in ("masks", "scores", "logits")
-            )
+            masks = np.empty((count, outputs, *embedding.size), bool)
+            scores = np.empty((count, outputs), np.float32)
+            logits = np.empty((count, outputs, *embedding.frame.logits), np.float32)
+            first = 0
+            for part in parts:
+                rows = slice(first, first := first + len(part.scores))
+                masks[rows], scores[rows], logits[rows] = part.masks, part.scores, part.logits
         if prompts.single:
             masks, scores, logits = masks[0], scores[0], logits[0]
+        notes = (*embedding.notes, *prompts.notes)
         return Prediction(masks=masks, scores=scores, logits=logits, notes=notes)
+
+    def _at_once(self, embedding: ImageEmbedding, outputs: int) -> int:
+        """How many prompts are answered at once."""
+        (height, width), (h, w) = embedding.size, embedding.frame.logits
+        return max(1, self.max_bytes // (h * w * _BYTES_A_CELL + height * width * outputs))
+
+    def _parts(
+        self, embedding: ImageEmbedding, prompts: Prompts, multimask: bool
+    ) -> Iterator[Prediction]:
+        warn_once(prompts.notes)
+        outputs = slice(1, 4) if multimask else slice(0, 1)
+        at_once = self._at_once(embedding, 3 if multimask else 1)
+        device = self.model.device
+        features = tuple(t.to(device) for t in embedding.features)
+        for first in range(0, len(prompts), at_once):
+            some = prompts.take(range(first, min(len(prompts), first + at_once)))
+            yield self._answer(embedding, features, some, outputs)
+
+    @torch.inference_mode()
+    def _answer(
+        self,
+        embedding: ImageEmbedding,
+        features: tuple[Tensor, ...],
+        prompts: Prompts,
+        outputs: slice,
+    ) -> Prediction:
+        count, frame, device = outputs.stop - outputs.start, embedding.frame, self.model.device
+        logits = torch.empty((len(prompts), count, *frame.logits), device=device)
+        scores = torch.empty((len(prompts), count), device=device)
+        for group in prompts.groups():
+            found, known = decode(self.model, features, prompts.take(group), frame)
+            logits[group], scores[group] = found[:, outputs], known[:, outputs]
+        masks = np.empty((len(prompts), count, *frame.image), bool)
+        flat, first = masks.reshape(-1, *frame.image), 0
+        for part in masks_at_image(logits.flatten(0, 1), frame):
+            flat[first : first + len(part)] = part
+            first += len(part)
+        zoom = self.model.variant.zoom
+        if self.zoom and zoom is not None:
+            for p in range(len(prompts)):
+                one = prompts.take([p])
+                look = look_closer(self.model, embedding, one, logits[p], scores[p], zoom)
+                if look is not None:
+                    rows = list(look.chosen)
+                    masks[p, rows] = look.masks
+                    logits[p, rows], scores[p, rows] = look.logits, look.scores
+        return Prediction(
+            masks=masks,
+            scores=scores.cpu().numpy(),
+            logits=logits.cpu().numpy(),
+            notes=prompts.notes,
+        )
+
+    def _features(
+        self, pixels: np.ndarray, frame: Frame
+    ) -> tuple[tuple[Tensor, ...], tuple[Note, ...]]:
+        if self.cache is None:
+            return encode(self.model, pixels, frame), ()
+        key = self.cache.key(pixels, frame, self.model)
+        kept = self.cache.get(key)
+        if kept is not None:
+            return tuple(t.to(self.model.device) for t in kept), ()
+        features = encode(self.model, pixels, frame)
+        try:
+            self.cache.put(key, features)
+        except OutputError as error:  # a full disk costs time later, not the work done now
+            note = Note("embedding-not-kept", f"the cache could not be written: {error}")
+            warn_once((note,))
+            return features, (note,)
+        return features, ()
+
+
+def _pick(values: np.ndarray, scores: Float32[np.ndarray, "*P M"]) -> np.ndarray:
+    """Of each prompt the value (h, w) of its highest score."""
+    axis = scores.ndim - 1
+    index = scores.argmax(axis)[..., None, None, None]
+    return np.take_along_axis(values, index, axis).squeeze(axis)

@@ -2,125 +2,221 @@
 
 The object (its box, or its first mask) is cut out with a margin, encoded again at its own scale,
 and decoded with the same prompt and the first logits. Interactive segmentation calls this zoom-in
-(Sofiiuk et al. 2022, arXiv:2102.06583); how much it gives here is in docs/LOG.md.
+(Sofiiuk et al. 2022, arXiv:2102.06583).
+
+Everything here is a function of (model, embedding, prompt, first answer). Letters: M masks of one
+prompt, H W image, h w low-resolution logits.
 """
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from anymask.image import Picture
+from anymask.frame import Frame
 from anymask.model import Model
-from anymask.nn.resize import upscale
 from anymask.predict.embedding import ImageEmbedding
-from anymask.predict.steps import decode, encode_pixels
-from anymask.prompt_checks import POSITIVE
-from anymask.prompts import Frame, Prompts
+from anymask.predict.steps import decode, encode, masks_at_image
+from anymask.prompts import Prompts
 from anymask.variants import Zoom
 
-Window = tuple[int, int, int, int]  # x0, y0, x1, y1, px
+Box = tuple[float, float, float, float]  # x0, y0, x1, y1, px with continuous edges
 
-_OFF = -10.0  # logit of pixels that are surely not the object
-_SMALLEST = 24  # px; a closer look at less shows nothing
+_OUTSIDE = -4.0  # highest logit of what lies outside the crop: surely not the object
+_MOST_ENLARGED = 4  # a crop is not enlarged more than this: there is nothing more to see
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """A part of an image, in whole px; x1 and y1 are not in it."""
+
+    x0: int
+    y0: int
+    x1: int
+    y1: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W), px."""
+        return self.y1 - self.y0, self.x1 - self.x0
+
+    def holds(self, box: Box) -> bool:
+        """Whether a box lies inside."""
+        x0, y0, x1, y1 = box
+        return self.x0 <= x0 and self.y0 <= y0 and x1 <= self.x1 and y1 <= self.y1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Look:
+    """What a second look saw.
+
+    Attributes
+    ----------
+    chosen
+        Which of the first masks were looked at again.
+    masks
+        At the image's size, empty outside the crop.
+    logits
+        In the frame of the whole image, so that they can be fed back.
+    scores
+        Predicted IoU.
+    """
+
+    chosen: tuple[int, ...]
+    masks: Bool[np.ndarray, "K H W"]
+    logits: Float[Tensor, "K h w"]
+    scores: Float[Tensor, " K"]
 
 
 def look_closer(
     model: Model,
     embedding: ImageEmbedding,
-    prompts: Prompts,
-    logits: Tensor,
-    scores: Tensor,
-    masks: Tensor,
+    prompt: Prompts,
+    logits: Float[Tensor, "M h w"],
+    scores: Float[Tensor, " M"],
     zoom: Zoom,
-) -> tuple[Tensor, Tensor]:
-    """Logits (P, M, h, w) and masks (P, M, H, W), refined where the object is small.
+) -> Look | None:
+    """A second look at one prompt's object, or None where it is large or nothing was found.
 
-    Masks outside the crop are empty; logits come back in the whole image's frame, so that they
-    can be fed back.
+    The crop is made around the prompt's box, else around the mask with the highest score. Masks
+    that reach out of the crop (the whole for which the crop shows a part) are not looked at again.
+    Each other mask is refined from its own logits; output 0 answers, for the prompt is clear now.
     """
-    logits, masks = logits.clone(), masks.clone()
-    for p in range(len(prompts)):
-        chosen = int(scores[p].argmax())
-        window = choose_window(
-            prompts.take([p]), embedding.size, masks[p, chosen].cpu().numpy(), zoom
-        )
-        if window is not None:
-            logits[p], masks[p] = refine(
-                model, embedding, prompts.take([p]), logits[p], window, zoom.side
-            )
-    return logits, masks
-
-
-def choose_window(
-    prompts: Prompts, size: tuple[int, int], mask: np.ndarray, zoom: Zoom
-) -> Window | None:
-    """Where to look closer, or None where the object is large or nowhere."""
-    height, width = size
-    if prompts.boxes is not None:
-        x0, y0, x1, y1 = (float(v) for v in prompts.boxes[0])
-    else:
-        ys, xs = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-        if not len(ys):
-            return None
-        x0, y0, x1, y1 = float(xs[0]), float(ys[0]), float(xs[-1] + 1), float(ys[-1] + 1)
-        on = prompts.points[0][prompts.labels[0] == POSITIVE]
-        if len(on):  # what was clicked belongs to the object, whatever the first mask says
-            x0, y0 = min(x0, float(on[:, 0].min())), min(y0, float(on[:, 1].min()))
-            x1, y1 = max(x1, float(on[:, 0].max()) + 1), max(y1, float(on[:, 1].max()) + 1)
-    if math.sqrt((x1 - x0) * (y1 - y0) / (height * width)) > zoom.below:
+    boxes = [mask_box(mask, embedding.frame) for mask in logits]
+    first = boxes[int(scores.argmax())]
+    if prompt.boxes is not None:
+        x0, y0, x1, y1 = (float(v) for v in prompt.boxes[0])
+        first = x0, y0, x1, y1
+    window = None if first is None else choose_window(first, prompt, embedding.size, zoom)
+    if window is None:
         return None
-    length = max(zoom.margin * max(x1 - x0, y1 - y0), _SMALLEST)
-    left = int(np.clip((x0 + x1 - length) / 2, 0, max(0.0, width - length)))
-    top = int(np.clip((y0 + y1 - length) / 2, 0, max(0.0, height - length)))
-    return left, top, int(min(width, left + length)), int(min(height, top + length))
-
-
-def refine(
-    model: Model,
-    embedding: ImageEmbedding,
-    prompts: Prompts,
-    logits: Tensor,
-    window: Window,
-    side: int,
-) -> tuple[Tensor, Tensor]:
-    """Logits (M, h, w) and masks (M, H, W) of one prompt after a look at a window."""
-    x0, y0, x1, y1 = window
-    frame = embedding.frame
-    height, width = embedding.size
-    crop = encode_pixels(
-        model, Picture(pixels=np.ascontiguousarray(embedding.pixels[y0:y1, x0:x1])), side
+    with_box = prompt.boxes is not None
+    chosen = [
+        m for m, box in enumerate(boxes) if box is not None and (with_box or window.holds(box))
+    ]
+    if not chosen:
+        return None
+    frame = Frame.fit(window.size, model.variant.spec, zoom.side)
+    known = resample(logits[chosen], embedding.frame, frame, (window.x0, window.y0))
+    pixels = np.ascontiguousarray(embedding.pixels[window.y0 : window.y1, window.x0 : window.x1])
+    moved = replace(move(prompt, window).take([0] * len(chosen)), masks=known.cpu().numpy())
+    found, again = decode(model, encode(model, pixels, frame), moved, frame)
+    return Look(
+        chosen=tuple(chosen),
+        masks=_paste(found[:, 0], frame, window, embedding.size),
+        logits=_inside(logits[chosen], found[:, 0], embedding.frame, frame, window),
+        scores=again[:, 0],
     )
-    before = upscale(logits, frame.padded, frame.resized, frame.image)[:, y0:y1, x0:x1]
-    known = to_low(before, crop.frame)
-    moved = replace(move(prompts, window, len(logits)), masks=known.cpu().numpy())
-    again = decode(model, crop.features, moved, crop.frame)[0][:, 0]
-    full = logits.new_full((len(logits), height, width), _OFF)
-    full[:, y0:y1, x0:x1] = upscale(again, crop.frame.padded, crop.frame.resized, crop.frame.image)
-    return to_low(full, frame), full > 0
 
 
-def to_low(full: Tensor, frame: Frame) -> Tensor:
-    """Logits (M, H, W) at the image's size to the low resolution of a frame."""
-    scaled = F.interpolate(full[:, None], size=frame.resized, mode="bilinear", align_corners=False)
-    right, below = frame.padded[1] - frame.resized[1], frame.padded[0] - frame.resized[0]
-    return F.avg_pool2d(F.pad(scaled, (0, right, 0, below), value=_OFF), frame.mask_stride)[:, 0]
+def mask_box(logits: Float[Tensor, "h w"], frame: Frame) -> Box | None:
+    """Tight box of a low-resolution mask in image px, or None where it is empty."""
+    bits = (logits[: frame.covered[0], : frame.covered[1]] > 0).cpu().numpy()
+    ys, xs = np.flatnonzero(bits.any(1)), np.flatnonzero(bits.any(0))
+    if not len(ys):
+        return None
+    (height, width), (across, down) = frame.image, frame.cell
+    return (
+        float(xs[0] * across),
+        float(ys[0] * down),
+        min(float(width), float((xs[-1] + 1) * across)),
+        min(float(height), float((ys[-1] + 1) * down)),
+    )
 
 
-def move(prompts: Prompts, window: Window, copies: int) -> Prompts:
-    """One prompt in the frame of a window, several times.
+def choose_window(box: Box, prompt: Prompts, size: tuple[int, int], zoom: Zoom) -> Window | None:
+    """Where to look closer: around the object and every point on it; None where it is large."""
+    (height, width), (x0, y0, x1, y1) = size, box
+    on = prompt.points[0][prompt.labels[0] == 1]
+    if len(on):  # what was clicked belongs to the object, whatever the first mask says
+        x0, y0 = min(x0, float(on[:, 0].min())), min(y0, float(on[:, 1].min()))
+        x1, y1 = max(x1, float(on[:, 0].max()) + 1), max(y1, float(on[:, 1].max()) + 1)
+    if math.sqrt((x1 - x0) * (y1 - y0) / (height * width)) >= zoom.below:
+        return None
+    longest = max(x1 - x0, y1 - y0)
+    length = max(zoom.margin * longest, zoom.side / _MOST_ENLARGED)
+    pad = (length - longest) / 2
+    window = Window(
+        x0=max(0, math.floor(x0 - pad)),
+        y0=max(0, math.floor(y0 - pad)),
+        x1=min(width, math.ceil(x1 + pad)),
+        y1=min(height, math.ceil(y1 + pad)),
+    )
+    return None if window.size == size else window
 
-    Points outside the window keep their place outside it: they say something still.
+
+def move(prompt: Prompts, window: Window) -> Prompts:
+    """One prompt in the frame of a window.
+
+    Points outside (they are all off the object) say nothing about the inside and are left out.
     """
-    x0, y0 = window[:2]
-    corner = np.array([x0, y0], np.float32)
+    corner = np.array([window.x0, window.y0], np.float32)
+    points = prompt.points[0] - corner
+    inside = ((points >= 0) & (points < np.array(window.size[::-1], np.float32))).all(1)
     boxes = None
-    if prompts.boxes is not None:
-        boxes = np.tile(prompts.boxes - np.tile(corner, 2), (copies, 1))
-    return Prompts(
-        points=(prompts.points[0] - corner,) * copies,
-        labels=prompts.labels * copies,
+    if prompt.boxes is not None:
+        boxes = prompt.boxes - np.tile(corner, 2)
+    return replace(
+        prompt,
+        points=(points[inside],),
+        labels=(prompt.labels[0][inside],),
         boxes=boxes,
+        masks=None,
     )
+
+
+def resample(
+    logits: Float[Tensor, "M h w"], source: Frame, target: Frame, shift: tuple[float, float]
+) -> Float[Tensor, "M h2 w2"]:
+    """Logits of one frame in the cells of another.
+
+    Where the target's cells are the larger ones, each is the mean of several samples.
+
+    Parameters
+    ----------
+    shift
+        Where the target's image begins in the source's image, (x, y) px.
+    """
+    finer = [math.ceil(target.cell[a] / source.cell[a] - 1e-3) for a in (0, 1)]
+    places = []
+    for axis in (0, 1):
+        count, (across, (h, w)) = target.logits[1 - axis], (source.cell[axis], source.logits)
+        fine = torch.arange(count * finer[axis], device=logits.device, dtype=torch.float32)
+        px = (fine + 0.5) / finer[axis] * target.cell[axis] + shift[axis]
+        places.append(2 * px / across / (w, h)[axis] - 1)
+    ys, xs = torch.meshgrid(places[1], places[0], indexing="ij")
+    grid = torch.stack([xs, ys], dim=-1)[None].expand(len(logits), -1, -1, -1)
+    sampled = F.grid_sample(logits[:, None], grid, padding_mode="border", align_corners=False)
+    return F.avg_pool2d(sampled, (finer[1], finer[0]))[:, 0]
+
+
+def _paste(
+    found: Float[Tensor, "K h2 w2"], frame: Frame, window: Window, size: tuple[int, int]
+) -> Bool[np.ndarray, "K H W"]:
+    masks = np.zeros((len(found), *size), bool)
+    first = 0
+    for part in masks_at_image(found, frame):
+        masks[first : first + len(part), window.y0 : window.y1, window.x0 : window.x1] = part
+        first += len(part)
+    return masks
+
+
+def _inside(
+    before: Float[Tensor, "K h w"],
+    found: Float[Tensor, "K h2 w2"],
+    frame: Frame,
+    cropped: Frame,
+    window: Window,
+) -> Float[Tensor, "K h w"]:
+    """Logits of the whole image: what was found inside the window, background outside."""
+    again = resample(found, cropped, frame, (-window.x0, -window.y0))
+    (h, w), (across, down) = frame.logits, frame.cell
+    xs = (torch.arange(w, device=found.device) + 0.5) * across
+    ys = (torch.arange(h, device=found.device) + 0.5) * down
+    columns = (xs >= window.x0) & (xs < window.x1)
+    rows = (ys >= window.y0) & (ys < window.y1)
+    return torch.where(rows[:, None] & columns, again, before.clamp(max=_OUTSIDE))
