@@ -31,9 +31,11 @@ settings.load_profile("anymask")
 # be, and set JAXTYPING_DISABLE=1.
 CHECKED = (
     "image",
-    "image_color",
     "image_arrays",
-    "image_files",
+    "image_color",
+    "image_decode",
+    "image_folder",
+    "image_sniff",
     "prompts",
     "masks",
     "formats",
