@@ -32,7 +32,7 @@ class EmbeddingCache:
     """Keeps features by SHA-256 of pixels, weights and code; bounded in bytes.
 
     Entries are written whole or not at all and carry their own checksum, so that processes need no
-    lock: two that encode the same image write the same file, and a damaged one is dropped and made
+    lock: two that encode the same image write equal entries, and a damaged one is dropped and made
     again. The least recently used entries go first.
 
     Parameters

@@ -20,6 +20,7 @@ from torch import Tensor
 from anymask.errors import DataError, Note, OutputError
 from anymask.frame import Frame
 
+_LAST = "channels-last"
 FORMAT = "1"  # of saved embeddings; another number is not read
 
 _DIGEST = "~the-sha256-of-this-file-with-these-characters-in-its-place~~~~~"  # 64 characters
@@ -133,14 +134,29 @@ class ImageEmbedding:
 
 
 def pack_features(features: tuple[Tensor, ...]) -> dict[str, Tensor]:
-    """Named tensors on the CPU, as safetensors takes them."""
-    return {f"feature.{i}": t.detach().cpu().contiguous() for i, t in enumerate(features)}
+    """Named tensors on the CPU, as safetensors takes them.
+
+    The order of their values in memory is kept: it decides last bits, and speed.
+    """
+    packed = {}
+    for i, tensor in enumerate(features):
+        last = tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
+        if last and not tensor.is_contiguous():
+            packed[f"feature.{i}.{_LAST}"] = tensor.detach().cpu().permute(0, 2, 3, 1)
+        else:
+            packed[f"feature.{i}"] = tensor.detach().cpu().contiguous()
+    return packed
 
 
 def unpack_features(tensors: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
     """What `pack_features` packed, in its order."""
-    count = sum(name.startswith("feature.") for name in tensors)
-    return tuple(tensors[f"feature.{i}"] for i in range(count))
+    found = {}
+    for name, tensor in tensors.items():
+        kind, _, rest = name.partition(".")
+        if kind == "feature":
+            index, _, order = rest.partition(".")
+            found[int(index)] = tensor.permute(0, 3, 1, 2) if order == _LAST else tensor
+    return tuple(found[i] for i in range(len(found)))
 
 
 def seal(tensors: dict[str, Tensor], facts: Mapping[str, str]) -> bytes:

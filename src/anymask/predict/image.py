@@ -171,6 +171,7 @@ class ImagePredictor:
         prompts = self.prompts(
             embedding, points=points, labels=labels, boxes=boxes, masks=masks, clip=clip, kind=kind
         )
+        warn_once(prompts.notes)
         return self.predict_prompts(embedding, prompts, multimask=multimask)
 
     def predict_iter(
@@ -192,6 +193,7 @@ class ImagePredictor:
         prompts = self.prompts(
             embedding, points=points, labels=labels, boxes=boxes, masks=masks, clip=clip, kind=kind
         )
+        warn_once(prompts.notes)
         return self._parts(embedding, prompts, multimask)
 
     def prompts(self, embedding: ImageEmbedding, **given: Any) -> Prompts:
@@ -236,7 +238,6 @@ class ImagePredictor:
     def _parts(
         self, embedding: ImageEmbedding, prompts: Prompts, multimask: bool
     ) -> Iterator[Prediction]:
-        warn_once(prompts.notes)
         outputs = slice(1, 4) if multimask else slice(0, 1)
         at_once = self._at_once(embedding, 3 if multimask else 1)
         device = self.model.device
