@@ -94,10 +94,8 @@ def look_closer(
     window = None if first is None else choose_window(first, prompt, embedding.size, zoom)
     if window is None:
         return None
-    with_box = prompt.boxes is not None
-    chosen = [
-        m for m, box in enumerate(boxes) if box is not None and (with_box or window.holds(box))
-    ]
+    within = [box is not None and window.holds(box) for box in boxes]
+    chosen = [m for m in range(len(boxes)) if within[m] or prompt.boxes is not None]
     if not chosen:
         return None
     frame = Frame.fit(window.size, model.variant.spec, zoom.side)
@@ -170,7 +168,7 @@ def move(prompt: Prompts, window: Window) -> Prompts:
 
 
 def resample(
-    logits: Float[Tensor, "M h w"], source: Frame, target: Frame, shift: tuple[float, float]
+    logits: Float[Tensor, "M h w"], source: Frame, target: Frame, shift: tuple[int, int]
 ) -> Float[Tensor, "M h2 w2"]:
     """Logits of one frame in the cells of another.
 
