@@ -165,7 +165,8 @@ VARIANTS: tuple[Variant, ...] = (
         weights=Asset(file="nano.safetensors"),
         licence="Apache-2.0",
         summary="bundled; a click in milliseconds on any CPU, offline",
-        parameters=6_700_000,
+        parameters=7_153_845,
+        zoom=Zoom(below=0.2, margin=2.0, side=256),
     ),
     Variant(
         name="sam-vit-b",
