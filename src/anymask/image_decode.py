@@ -294,6 +294,7 @@ def orientation(info: dict[str | tuple[int, int], object], notes: Notes) -> int:
             value = info.get(key)
             if isinstance(value, str):  # ImageMagick's: name, length, then hexadecimal lines
                 value = bytes.fromhex("".join(value.split("\n")[3:]))
+                value = b"" if value.startswith(b"http:") else value  # XMP
             if isinstance(value, bytes) and value and found is None:
                 found = _exif_orientation(value)
     except (struct.error, ValueError):
@@ -315,8 +316,6 @@ def _exif_orientation(blob: bytes) -> int | None:
     blob = re.sub(rb"^(Exif\x00\x00){1,2}", b"", blob)
     order = {b"II": "<", b"MM": ">"}.get(blob[:2])
     if order is None:
-        if blob.startswith((b"http:", b"<")):
-            return None  # XMP in ImageMagick's APP1 profile
         raise ValueError("no byte order")
     (start,) = struct.unpack_from(order + "L", blob, 4)
     (count,) = struct.unpack_from(order + "H", blob, start)

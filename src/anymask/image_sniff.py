@@ -62,6 +62,7 @@ _SUFFIXES = {  # what a name promises
     "raw": ".3fr .arw .cr2 .cr3 .crw .dng .erf .nef .nrw .orf .pef .raf .rw2 .srw",
 }
 SUFFIXES = {suffix: kind for kind, line in _SUFFIXES.items() for suffix in line.split()}
+_TIFF_TYPES = dict(enumerate((1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4), 1))  # type -> bytes
 
 
 @runtime_checkable
@@ -171,11 +172,19 @@ def ends_early(file: BinaryFile, kind: str, size: int, strips: list[tuple[int, i
         file.seek(max(0, size - 2**16))
         return b"\xff\xd9" not in file.read(2**16)  # bytes may follow the end marker
 
-    def tiff() -> bool:
+    def tiff() -> bool:  # the first directory, and what its entries point to
         order = "<" if number("<H", 0) == 0x4949 else ">"
         big = number(order + "H", 2) == 43
-        directory = number(order + "Q", 8) if big else number(order + "L", 4)
-        number(order + "H", directory)
+        word, step = (order + "Q", 20) if big else (order + "L", 12)
+        directory = number(word, 8 if big else 4)
+        count = number(order + ("Q" if big else "H"), directory)
+        first, room = directory + (8 if big else 2), 8 if big else 4
+        if first + step * min(count, 2**16) > size:
+            return True
+        for at in range(first, first + step * min(count, 2**16), step):
+            length = number(word, at + 4) * _TIFF_TYPES.get(number(order + "H", at + 2), 0)
+            if length > room and number(word, at + 4 + room) + length > size:
+                return True
         return any(offset + length > size for offset, length in strips)
 
     def icons() -> bool:
@@ -184,7 +193,12 @@ def ends_early(file: BinaryFile, kind: str, size: int, strips: list[tuple[int, i
             for i in range(number("<H", 4))
         )
 
+    def gif() -> bool:
+        file.seek(size - 1)
+        return file.read(1) != b";"
+
     lengths: dict[str, Callable[[], bool]] = {
+        "GIF": gif,
         "JPEG": jpeg,
         "TIFF": tiff,
         "WEBP": lambda: number("<L", 4) + 8 > size,
