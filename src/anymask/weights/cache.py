@@ -1,9 +1,7 @@
-"""Where downloaded weights lie."""
+"""Where downloaded weights lie, and whether they are what they should be. Opens no socket."""
 
 import os
 from pathlib import Path
-
-import pooch
 
 from anymask.errors import CheckpointError
 from anymask.variants import Asset
@@ -13,7 +11,12 @@ SETTING = "ANYMASK_CACHE"
 
 def cache_folder() -> Path:
     """The cache: what ANYMASK_CACHE says, else the platform's place for caches."""
-    return Path(os.environ.get(SETTING) or pooch.os_cache("anymask"))
+    named = os.environ.get(SETTING)
+    if named:
+        return Path(named).expanduser()
+    import pooch  # takes a while, and is not needed where the place is named
+
+    return Path(pooch.os_cache("anymask"))
 
 
 def cache_path(asset: Asset) -> Path:
@@ -21,20 +24,60 @@ def cache_path(asset: Asset) -> Path:
     return cache_folder() / asset.file
 
 
-def cached(asset: Asset, name: str) -> Path:
-    """The downloaded file.
+def cached(asset: Asset) -> Path | None:
+    """The file in the cache, or None; links are followed, one that leads nowhere is no file.
+
+    A file gets its name only after its hash was checked, so it is not hashed again here; see
+    `check_hash`.
+    """
+    path = cache_path(asset)
+    return path if path.is_file() else None
+
+
+def digest(asset: Asset) -> tuple[str, str]:
+    """Kind and value of the hash that identifies a file: SHA-256, else MD5.
 
     Raises
     ------
     CheckpointError
-        ``weights-missing``: it is not there; no socket is opened to look for it.
+        ``weights-unpinned``: the row states neither, so nothing can be trusted.
     """
-    path = cache_path(asset)
-    if not path.is_file():  # a dangling link is no file
+    if asset.sha256 is not None:
+        return "sha256", asset.sha256
+    if asset.md5 is not None:
+        return "md5", asset.md5
+    raise CheckpointError(
+        "weights-unpinned", "the table of models states no hash of the file", given=asset.file
+    )
+
+
+def found_digest(asset: Asset, path: Path) -> str:
+    """The same kind of hash of a file on disk."""
+    from pooch import file_hash
+
+    kind, _ = digest(asset)
+    try:
+        return str(file_hash(str(path), alg=kind))
+    except OSError as error:
         raise CheckpointError(
-            "weights-missing",
-            f"the weights of {name} are not here",
+            "checkpoint-unreadable", f"the file cannot be read ({error.strerror})", where=str(path)
+        ) from error
+
+
+def check_hash(asset: Asset, path: Path) -> None:
+    """Read a whole file and compare its hash with the row's.
+
+    Raises
+    ------
+    CheckpointError
+        ``weights-hash``, with both hashes.
+    """
+    kind, wanted = digest(asset)
+    found = found_digest(asset, path)
+    if found != wanted:
+        raise CheckpointError(
+            "weights-hash",
+            f"the file's {kind} is {found}, it should be {wanted}",
             where=str(path),
-            hint=f"run: anymask models download {name}, or pass checkpoint=; from {asset.url}",
+            hint="delete it and fetch it again",
         )
-    return path

@@ -1,10 +1,13 @@
 """Weight files to tensors, safely: safetensors, or pickles read with ``weights_only=True``.
 
-A hostile file is refused, never read in a less safe way. A file that is no weight file is told
-apart: empty, cut off, a web page, an archive of code.
+A file that wants to run code is refused and never read in a less safe way. A file that is no weight
+file is told apart before anything parses it: empty, cut off, a web page, an archive of code.
 """
 
+import json
 import pickle
+import re
+import struct
 import zipfile
 from pathlib import Path
 
@@ -17,121 +20,198 @@ from anymask.errors import CheckpointError
 
 _WRAPPERS = ("model", "state_dict")
 _FETCH = "delete it and fetch it again"
+_FOLDER_FILE = "model.safetensors"
+_PICKLED = (".pth", ".pt", ".bin", ".pt2", ".ckpt", ".pkl")
+_ZIP, _PICKLE = b"PK\x03\x04", b"\x80"  # how the newer and the older files of PyTorch begin
+_PAGES = (b"<!doctype", b"<html", b"<?xml", b"version https://git-lfs", b'{"error', b"{'error")
+_PROGRAM = re.compile(r"(^|/)(code/|constants\.pkl$|archive_format$|models/[^/]+\.json$)")
 
 
-def read_state(path: Path) -> dict[str, Tensor]:
+def read_state(path: Path, *, wanted: int | None = None) -> dict[str, Tensor]:
     """All tensors of a weight file by name, on the CPU.
 
-    Takes ``.safetensors``, and ``.pth``, ``.pt``, ``.bin`` as PyTorch writes them; a folder stands
-    for the ``model.safetensors`` in it. An official wrapper such as ``{"model": ...}`` is opened.
+    Takes ``.safetensors``, and ``.pth``, ``.pt``, ``.bin`` as PyTorch writes them, told apart by
+    content; a folder stands for the ``model.safetensors`` in it. An official wrapper such as
+    ``{"model": ...}`` is opened. Files are mapped where their kind allows it: the tensors lie in
+    the file until they are used, so a file must not be changed in place while they live.
+
+    Parameters
+    ----------
+    path
+        The file or folder.
+    wanted
+        Size that the file must have, bytes; None where it is not known.
 
     Raises
     ------
     CheckpointError
-        ``checkpoint-missing``, ``-empty``, ``-truncated``, ``-not-weights``, ``-unsafe``.
+        ``checkpoint-missing``, ``-empty``, ``-truncated``, ``-damaged``, ``-not-weights``,
+        ``-unsafe`` or ``-unreadable``.
     """
-    if path.is_dir():
-        path = path / "model.safetensors"
-    if not path.is_file():
-        raise CheckpointError("checkpoint-missing", "there is no such weight file", where=str(path))
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        head = file.read(64)
-    if size == 0:
-        raise CheckpointError(
-            "checkpoint-empty", "the file has 0 bytes", where=str(path), hint=_FETCH
-        )
-    start = head.lstrip().lower()
-    if start.startswith((b"<!doctype", b"<html", b"version https://git-lfs", b"<?xml")):
-        raise CheckpointError(
-            "checkpoint-not-weights",
-            f"the file of {size} bytes is a web page or a pointer, not weights",
-            where=str(path),
-            hint=_FETCH,
-        )
+    path = _existing(path)
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            head = file.read(512)
+    except OSError as error:
+        raise _wrong("unreadable", path, f"the file cannot be read ({error.strerror})") from error
+    _refuse_strangers(path, head, size, wanted)
     state = _read_pickle(path, size) if _is_torch(path, head) else _read_safe(path, size)
-    for wrapper in _WRAPPERS:
-        inner = state.get(wrapper)
-        if isinstance(inner, dict):
-            state = inner
-            break
-    if not state or not all(isinstance(v, Tensor) for v in state.values()):
-        raise CheckpointError(
-            "checkpoint-not-weights", "the file holds no plain table of tensors", where=str(path)
+    state = next((v for w in _WRAPPERS if isinstance(v := state.get(w), dict)), state)
+    tensors = {}
+    for name, value in state.items():
+        if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_quantized:
+            what = f"a {type(value).__name__} where a plain tensor is wanted"
+            raise _wrong("not-weights", path, f"the file holds {what}", str(name))
+        tensors[str(name)] = value
+    if not tensors:
+        raise _wrong("not-weights", path, "the file holds no tensors")
+    return tensors
+
+
+def _wrong(
+    kind: str, path: Path, problem: str, given: object = None, hint: str = _FETCH
+) -> CheckpointError:
+    return CheckpointError(f"checkpoint-{kind}", problem, given=given, where=str(path), hint=hint)
+
+
+def _existing(path: Path) -> Path:
+    """The file itself; what is no file is refused without opening it, so that nothing blocks."""
+    if path.is_dir():
+        inside = path / _FOLDER_FILE
+        if inside.is_file():
+            return inside
+        raise _wrong(
+            "missing", path, f"the folder has no {_FOLDER_FILE}", hint="give the weight file itself"
         )
-    return {str(name): tensor for name, tensor in state.items() if isinstance(tensor, Tensor)}
+    if path.is_file():
+        return path
+    if path.exists():
+        problem = "this is no regular file"
+    elif path.is_symlink():
+        problem = "this link leads to no file"
+    else:
+        problem = "there is no such file"
+    raise _wrong("missing", path, problem, hint="give the path of a weight file")
+
+
+def _refuse_strangers(path: Path, head: bytes, size: int, wanted: int | None) -> None:
+    """Refuse what its size or its first bytes give away."""
+    if size == 0:
+        raise _wrong("empty", path, "the file has 0 bytes")
+    if head.removeprefix(b"\xef\xbb\xbf").lstrip().lower().startswith(_PAGES):
+        problem = f"the file of {size} bytes is a web page or a pointer, not weights"
+        raise _wrong("not-weights", path, problem)
+    if wanted is not None and size != wanted:
+        kind = "truncated" if size < wanted else "damaged"
+        raise _wrong(kind, path, f"the file has {size} bytes of {wanted}")
 
 
 def _is_torch(path: Path, head: bytes) -> bool:
-    """Told by content; a cut file by its suffix."""
-    return head.startswith((b"PK\x03\x04", b"\x80")) or path.suffix in (
-        ".pth",
-        ".pt",
-        ".bin",
-        ".pt2",
-    )
+    """Whether PyTorch wrote it, by content; where that says nothing, by suffix."""
+    if head.startswith((_ZIP, _PICKLE)):
+        return True
+    looks_safe = len(head) > 8 and head[8:9] == b"{"
+    return not looks_safe and path.suffix in _PICKLED
 
 
 def _read_safe(path: Path, size: int) -> dict[str, object]:
+    whole = _safe_size(path, size)
+    if whole is None:
+        problem = f"the file of {size} bytes does not begin as a weight file does"
+        raise _wrong("not-weights", path, problem)
+    if size < whole:
+        raise _wrong("truncated", path, f"the file has {size} bytes of {whole}")
     try:
         return dict(load_file(path))
     except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(
-            "checkpoint-truncated",
-            f"the file of {size} bytes is no whole safetensors file ({error})",
-            where=str(path),
-            hint=_FETCH,
-        ) from error
+        problem = f"the file of {size} bytes is no sound safetensors file ({_first_line(error)})"
+        raise _wrong("damaged", path, problem) from error
+
+
+def _safe_size(path: Path, size: int) -> int | None:
+    """Size that a safetensors file says it has, or None where it is none.
+
+    Eight bytes give the length of a JSON table, the table gives the places of the tensors. In a
+    file that ends inside the table, the end of the table is all that is known.
+    """
+    with path.open("rb") as file:
+        start = file.read(8)
+        if len(start) < 8 and path.suffix == ".safetensors":
+            return 8
+        length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+        if not 2 <= length <= 100_000_000:  # the format's own bound
+            return None
+        table = file.read(min(length, size))
+    if not table.startswith(b"{") and table:
+        return None
+    if len(table) < length:
+        return 8 + int(length)
+    try:
+        places = [v["data_offsets"][1] for k, v in json.loads(table).items() if k != "__metadata__"]
+        return 8 + int(length) + max((int(p) for p in places), default=0)
+    except (ValueError, TypeError, LookupError, AttributeError):
+        return None
 
 
 def _read_pickle(path: Path, size: int) -> dict[str, object]:
-    _refuse_programs(path, size)
+    zipped = zipfile.is_zipfile(path)
+    if zipped:
+        _refuse_programs(path, size)
+    elif _starts(path, _ZIP):  # the table of a zip archive is its end
+        problem = f"the file ends after {size} bytes, before the end of the archive"
+        raise _wrong("truncated", path, problem)
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=_can_map(path))
+        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            "checkpoint-unsafe",
-            "the file wants to run code, or is damaged; it was not loaded",
-            where=str(path),
-            hint="get the file from its publisher, or as safetensors",
-        ) from error
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, UnicodeDecodeError) as error:
-        raise CheckpointError(
-            "checkpoint-truncated",
-            f"the file of {size} bytes cannot be read ({str(error).splitlines()[0][:80]})",
-            where=str(path),
-            hint=_FETCH,
-        ) from error
+        # PyTorch's own text tells how to load it anyway; ours must not
+        raise _wrong(
+            "unsafe",
+            path,
+            "the file wants to run code, or is damaged; nothing of it was run",
+            hint="get plain weights from their publisher, best as safetensors",
+        ) from pickle.UnpicklingError(_reason(error))
+    except (RuntimeError, EOFError) as error:
+        problem = f"the file ends after {size} bytes, or is damaged ({_first_line(error)})"
+        raise _wrong("truncated", path, problem) from error
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        problem = f"the file of {size} bytes cannot be understood ({_first_line(error)})"
+        raise _wrong("damaged", path, problem) from error
     if not isinstance(loaded, dict):
-        raise CheckpointError(
-            "checkpoint-not-weights", "the file holds no table of tensors", where=str(path)
-        )
+        what = type(loaded).__name__
+        raise _wrong("not-weights", path, f"the file holds a {what}, not a table of tensors")
     return loaded
 
 
 def _refuse_programs(path: Path, size: int) -> None:
-    """TorchScript and exported programs hold code: they are not weights."""
-    if not zipfile.is_zipfile(path):
-        return
+    """TorchScript and exported programs hold code; other archives are no weights."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except zipfile.BadZipFile as error:
-        raise CheckpointError(
-            "checkpoint-truncated",
-            f"the archive of {size} bytes is damaged",
-            where=str(path),
-            hint=_FETCH,
-        ) from error
-    if path.suffix == ".pt2" or any("/code/" in n or n.endswith("constants.pkl") for n in names):
-        raise CheckpointError(
-            "checkpoint-unsafe",
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise _wrong("damaged", path, f"the archive of {size} bytes is damaged") from error
+    if path.suffix == ".pt2" or any(_PROGRAM.search(name) for name in names):
+        raise _wrong(
+            "unsafe",
+            path,
             "the file is a program (TorchScript or .pt2), not weights",
-            where=str(path),
-            hint="get the plain weights",
+            hint="get the plain weights, best as safetensors",
         )
+    if not any(name.endswith("data.pkl") for name in names):
+        raise _wrong("not-weights", path, "the file is an archive of something else")
 
 
-def _can_map(path: Path) -> bool:
-    """Only the newer, zipped files can be mapped instead of read."""
-    return zipfile.is_zipfile(path)
+def _starts(path: Path, magic: bytes) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(magic)) == magic
+
+
+def _reason(error: BaseException) -> str:
+    """What the safe reader stumbled over, without the advice to take the unsafe one."""
+    inner: BaseException = error.__context__ or error
+    return _first_line(inner)
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).splitlines()
+    return lines[0][:120] if lines else type(error).__name__
