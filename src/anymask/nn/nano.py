@@ -53,7 +53,7 @@ class NanoDecoder(nn.Module):
 
     def forward(
         self,
-        features: tuple[Float[Tensor, "B C h w"], ...],
+        features: tuple[Float[Tensor, "B _ _ _"], ...],
         points: Float[Tensor, "B P N 2"],
         labels: Int[Tensor, "B P N"],
         masks: Float[Tensor, "B P H W"] | None,
@@ -185,14 +185,14 @@ class Nano(nn.Module):
         self.decoder = NanoDecoder()
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def encode(self, x: Float[Tensor, "B 3 H W"]) -> tuple[Float[Tensor, "B C h w"], ...]:
+    def encode(self, x: Float[Tensor, "B 3 H W"]) -> tuple[Float[Tensor, "B _ _ _"], ...]:
         """Image (normalised by its row's spec) to the six maps."""
         maps: tuple[Tensor, ...] = self.encoder(x.contiguous(memory_format=torch.channels_last))
         return maps
 
     def decode(
         self,
-        features: tuple[Float[Tensor, "1 C h w"], ...],
+        features: tuple[Float[Tensor, "1 _ _ _"], ...],
         points: Float[Tensor, "P N 2"],
         labels: Int[Tensor, "P N"],
         masks: Float[Tensor, "P 1 H W"] | None = None,

@@ -138,8 +138,8 @@ def rate(step: int, steps: int, optim: Optim) -> float:
 
 
 def cut(
-    features: tuple[Float[Tensor, "B C h w"], ...], batch: Batch
-) -> tuple[Float[Tensor, "B C h w"], ...]:
+    features: tuple[Float[Tensor, "B _ _ _"], ...], batch: Batch
+) -> tuple[Float[Tensor, "B _ _ _"], ...]:
     """The window of each view from all six maps."""
     if batch.kind.window == batch.kind.side:
         return features

@@ -123,13 +123,13 @@ class NanoEncoder(nn.Module):
             "to_detector_shift", ((127 - mean) / std)[:, None, None], persistent=False
         )
 
-    def trunks(self, x: Float[Tensor, "B 3 H W"]) -> list[Float[Tensor, "B C h w"]]:
+    def trunks(self, x: Float[Tensor, "B 3 H W"]) -> list[Float[Tensor, "B _ _ _"]]:
         """Standardised maps of both trunks at strides 4, 8, 16, 32."""
         a = self.detector(x * self.to_detector_scale + self.to_detector_shift)
         b = self.lite(x)
         return [even(torch.cat([p, q], dim=1)) for even, p, q in zip(self.even, a, b, strict=True)]
 
-    def forward(self, x: Float[Tensor, "B 3 H W"]) -> tuple[Float[Tensor, "B C h w"], ...]:
+    def forward(self, x: Float[Tensor, "B 3 H W"]) -> tuple[Float[Tensor, "B _ _ _"], ...]:
         c2, c3, c4, c5 = self.trunks(x)
         p16 = leaky(self.in16(c4) + up2(leaky(self.in32(c5))))
         p16 = leaky(self.mix16(self.attention(p16)))
