@@ -51,9 +51,9 @@ def filled(parts, shape):
 
 
 def signed_area(ring):
-    """Positive for rings that go clockwise on the screen."""
+    """Positive for rings that go counterclockwise on the screen."""
     x, y = np.array(ring).T
-    return (x * np.roll(y, -1) - y * np.roll(x, -1)).sum() / 2
+    return (y * np.roll(x, -1) - x * np.roll(y, -1)).sum() / 2
 
 
 # --- what the official code gives
@@ -277,8 +277,8 @@ def test_a_ring_inside_a_hole_is_a_part_of_its_own():
     mask = drawn("#######  #.....#  #.###.#  #.#.#.#  #.###.#  #.....#  #######")
     first, second = polygons(mask)
     assert first == [
-        [[0, 0], [7, 0], [7, 7], [0, 7]],
-        [[1, 6], [6, 6], [6, 1], [1, 1]],
+        [[0, 0], [0, 7], [7, 7], [7, 0]],
+        [[1, 1], [6, 1], [6, 6], [1, 6]],
     ]
     assert len(second) == 2 and signed_area(second[0]) == 9 and signed_area(second[1]) == -1
 
@@ -292,7 +292,7 @@ def test_pixels_that_touch_at_a_corner_are_two_parts_and_keep_their_own_rings():
 
 def test_outlines_of_nothing_are_none_and_of_all_the_border():
     assert polygons(np.zeros((4, 5), bool)) == []
-    assert polygons(np.ones((4, 5), bool)) == [[[[0, 0], [5, 0], [5, 4], [0, 4]]]]
+    assert polygons(np.ones((4, 5), bool)) == [[[[0, 0], [0, 4], [5, 4], [5, 0]]]]
     assert Masks.from_bits(np.ones((1, 4, 5), bool)).polygons(0) == polygons(np.ones((4, 5), bool))
 
 

@@ -17,11 +17,11 @@ def polygons(mask: Bool[np.ndarray, "H W"]) -> list[list[Ring]]:
     """Outlines as [[outer ring, hole, ...], ...], a list for each piece of the mask.
 
     Rings run along pixel edges: filling them (even-odd, by pixel centres) gives the mask back
-    exactly. Outer rings go clockwise on the screen, holes the other way. Pixels that meet only at
-    a corner belong to different pieces.
+    exactly. Outer rings go counterclockwise on the screen, holes clockwise. Pixels that meet only
+    at a corner belong to different pieces.
 
     >>> polygons(np.array([[False, True, True]]))
-    [[[[1.0, 0.0], [3.0, 0.0], [3.0, 1.0], [1.0, 1.0]]]]
+    [[[[1.0, 0.0], [1.0, 1.0], [3.0, 1.0], [3.0, 0.0]]]]
     """
     ys, xs = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     if not len(ys):
@@ -36,9 +36,9 @@ def polygons(mask: Bool[np.ndarray, "H W"]) -> list[list[Ring]]:
         ring = (corners[first] + (left, top)).astype(np.float64).tolist()
         # the first edge is the top of its ring: an outer one has its piece below, a hole above
         if inner[y, x]:
-            parts.setdefault(int(pieces[y, x]), []).insert(0, ring)
+            parts.setdefault(int(pieces[y, x]), []).insert(0, ring[:1] + ring[:0:-1])
         else:
-            parts.setdefault(int(pieces[y - 1, x]), []).append(ring[::-1])
+            parts.setdefault(int(pieces[y - 1, x]), []).append(ring)
     return [parts[piece] for piece in sorted(parts)]
 
 
