@@ -8,6 +8,7 @@ then covered by the small files in ``tests/data``. Use it as ``from conftest imp
 import os
 from pathlib import Path
 
+from beartype import BeartypeConf, beartype
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
@@ -42,4 +43,5 @@ CHECKED = (
     "predict",
     "evaluate",
 )
-install_import_hook([f"anymask.{part}" for part in CHECKED], "beartype.beartype")
+checked = beartype(conf=BeartypeConf(is_pep484_tower=True))  # an int is a float too
+install_import_hook([f"anymask.{part}" for part in CHECKED], "conftest.checked")

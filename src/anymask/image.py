@@ -16,7 +16,7 @@ import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast
+from typing import cast
 
 import numpy as np
 from jaxtyping import Shaped, UInt8
@@ -33,7 +33,6 @@ __all__ = ["MAX_PIXELS", "Picture", "Source", "find_images", "load_image", "read
 
 MAX_PIXELS = 500_000_000  # for pictures of one's own; a server that takes uploads sets less
 Source = object  # a path, bytes, a file, a Pillow image, an array, a tensor: see `load_image`
-Layout = Literal["rgb", "bgr", "chw"]
 
 _URL = re.compile(r"(?i)[a-z][a-z0-9+.-]+:/|data:")
 
@@ -65,7 +64,7 @@ def load_image(
     background: tuple[int, int, int] = (255, 255, 255),
     range: tuple[float, float] | None = None,
     bands: tuple[int, ...] | None = None,
-    layout: Layout | None = None,
+    layout: str | None = None,
     max_pixels: int = MAX_PIXELS,
 ) -> Picture:
     """A picture as RGB, with notes.
@@ -158,7 +157,7 @@ def read_image(
     background: tuple[int, int, int] = (255, 255, 255),
     range: tuple[float, float] | None = None,
     bands: tuple[int, ...] | None = None,
-    layout: Layout | None = None,
+    layout: str | None = None,
     max_pixels: int = MAX_PIXELS,
 ) -> UInt8[np.ndarray, "H W 3"]:
     """The pixels of `load_image`, with one warning for each kind of note in this process.

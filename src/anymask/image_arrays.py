@@ -183,7 +183,7 @@ def array_to_bytes(
     if values.dtype.kind == "f":
         with np.errstate(over="ignore"):  # beyond float64 is infinite
             values = values.astype(np.float64) if values.dtype.itemsize > 8 else values
-        _refuse_not_finite(values, bands, options.layout == "chw")
+        _refuse_not_finite(values, bands, options)
     alpha = channels == 4
     colours = values[..., :3] if alpha else values
     ends = ends_of(values.dtype, float(colours.min()), float(colours.max()), options, notes)
@@ -199,8 +199,9 @@ def array_to_bytes(
 
 
 def _refuse_not_finite(
-    values: Shaped[np.ndarray, "H W C"], bands: list[tuple[int, int]], channels_first: bool
+    values: Shaped[np.ndarray, "H W C"], bands: list[tuple[int, int]], options: Options
 ) -> None:
+    """The first index is one of the array as it was given, before channels were chosen."""
     count = 0
     first: tuple[int, ...] = ()
     for start, stop in bands:
@@ -208,9 +209,12 @@ def _refuse_not_finite(
         if bad.any():
             if not count:
                 y, x, channel = (int(i) for i in np.argwhere(bad)[0])
-                place = (start + y, x, channel)
-                first = (channel, start + y, x) if channels_first else place
-                first = place[:2] if values.shape[2] == 1 else first
+                channel = options.bands[channel] if options.bands else channel
+                first = (start + y, x, channel)
+                if options.layout == "chw":
+                    first = (channel, start + y, x)
+                elif values.shape[2] == 1:
+                    first = (start + y, x)
             count += int(bad.sum())
     if count:
         raise not_finite(count, first, "array")
