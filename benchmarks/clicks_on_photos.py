@@ -72,7 +72,7 @@ def tile(predictor: Predictor, record: Record, place: int, clicks: int) -> np.nd
     whole[: size[1], : size[0]] = picture
     words = f"{target.iou(state.mask):.2f}  {record.image_id}  {target.annotation.id}"
     words += f"  {target.annotation.category or ''}"
-    for line, text in enumerate(textwrap.wrap(words, 44)[:2]):
+    for line, text in enumerate(textwrap.wrap(words, 38)[:2]):
         spot = (4, TILE + 13 + 15 * line)
         cv2.putText(whole, text, spot, cv2.FONT_HERSHEY_SIMPLEX, 0.4, WHITE, 1, cv2.LINE_AA)
     return whole
