@@ -7,7 +7,6 @@ fills the network with them.
 import hashlib
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from importlib import resources
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -20,6 +19,7 @@ from anymask.nn.blank import NoValues
 from anymask.nn.nano import build_nano
 from anymask.nn.sam import build_sam
 from anymask.variants import VARIANTS, Variant, variant
+from anymask.weights.cache import bundled, located
 from anymask.weights.download import Progress, fetch
 from anymask.weights.files import read_state
 from anymask.weights.match import Shapes, matched, mismatch
@@ -216,12 +216,12 @@ def find_weights(row: Variant, *, progress: Progress | None = None) -> Path:
     """
     if row.weights.url is not None:
         return fetch(row.weights, progress=progress)
-    path = Path(str(resources.files("anymask.weights").joinpath(row.weights.file)))
-    if not path.is_file():
+    path = located(row.weights)
+    if path is None:
         raise CheckpointError(
             "weights-missing",
             f"the weights of {row.name} are not in the installed package",
-            where=str(path),
+            where=str(bundled(row.weights)),
             hint="install anymask again",
         )
     return path

@@ -1,6 +1,7 @@
 """Where downloaded weights lie, and whether they are what they should be. Opens no socket."""
 
 import os
+from importlib import resources
 from pathlib import Path
 
 from anymask.errors import CheckpointError
@@ -31,6 +32,19 @@ def cached(asset: Asset) -> Path | None:
     `check_hash`.
     """
     path = cache_path(asset)
+    return path if path.is_file() else None
+
+
+def bundled(asset: Asset) -> Path:
+    """Where a file lies that comes with the package, or would lie."""
+    return Path(str(resources.files("anymask.weights").joinpath(asset.file)))
+
+
+def located(asset: Asset) -> Path | None:
+    """The file in the package or in the cache, or None."""
+    if asset.url is not None:
+        return cached(asset)
+    path = bundled(asset)
     return path if path.is_file() else None
 
 

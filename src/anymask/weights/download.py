@@ -162,7 +162,7 @@ def _receive(asset: Asset, part: Path, progress: Progress | None) -> None:
             have = _write(answer, file.write, have, total, progress)
             os.fsync(file.fileno())
     if total is not None and have < total:
-        raise _PassingError(f"the connection ended after {have} of {total} bytes")
+        raise _PassingError(f"the server stopped after {have} of {total} bytes")
 
 
 def _ask(asset: Asset, have: int) -> "Response":
@@ -219,8 +219,9 @@ def _write(
     while total is None or have < total:
         try:
             piece = next(pieces, None)
-        except requests.exceptions.RequestException as error:
-            raise _PassingError(_plain(error)) from None
+        except requests.exceptions.RequestException:
+            of = "" if total is None else f" of {total}"
+            raise _PassingError(f"the connection broke after {have}{of} bytes") from None
         if piece is None:
             break
         view = memoryview(piece)
@@ -249,15 +250,16 @@ def _check_room(part: Path, need: int) -> None:
 def _disk_fault(path: Path, error: OSError) -> NoReturn:
     """Tell what the disk refused."""
     where = str(path.parent)
+    hint = f"set {SETTING} to another folder"
     if error.errno in _FULL:
         code, problem = "cache-full", "the disk or the quota is full"
         with suppress(OSError):
             problem += f": {shutil.disk_usage(path.parent).free} bytes are free"
     elif error.errno in {errno.EROFS, errno.EACCES, errno.EPERM}:
         code, problem = "cache-read-only", "the weights are not here, and nothing can be written"
+        hint += f", or put the file at {path}"
     else:
         code, problem = "cache-broken", f"the cache cannot be used ({error.strerror or error})"
-    hint = f"set {SETTING} to another folder, or put the file at {path}"
     raise CheckpointError(code, problem, where=where, hint=hint) from error
 
 

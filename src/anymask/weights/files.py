@@ -24,6 +24,7 @@ _FOLDER_FILE = "model.safetensors"
 _PICKLED = (".pth", ".pt", ".bin", ".pt2", ".ckpt", ".pkl")
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"  # how the newer and the older files of PyTorch begin
 _PAGES = (b"<!doctype", b"<html", b"<?xml", b"version https://git-lfs", b'{"error', b"{'error")
+_REFUSED = re.compile(r".*(GLOBAL|Unsupported operand|Can only)")
 _PROGRAM = re.compile(r"(^|/)(code/|constants\.pkl$|archive_format$|models/[^/]+\.json$)")
 
 
@@ -161,22 +162,14 @@ def _read_pickle(path: Path, size: int) -> dict[str, object]:
     elif _starts(path, _ZIP):  # the table of a zip archive is its end
         problem = f"the file ends after {size} bytes, before the end of the archive"
         raise _wrong("truncated", path, problem)
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
-    except pickle.UnpicklingError as error:
-        # PyTorch's own text tells how to load it anyway; ours must not
-        raise _wrong(
-            "unsafe",
-            path,
-            "the file wants to run code, or is damaged; nothing of it was run",
-            hint="get plain weights from their publisher, best as safetensors",
-        ) from pickle.UnpicklingError(_reason(error))
-    except (RuntimeError, EOFError) as error:
-        problem = f"the file ends after {size} bytes, or is damaged ({_first_line(error)})"
-        raise _wrong("truncated", path, problem) from error
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        problem = f"the file of {size} bytes cannot be understood ({_first_line(error)})"
-        raise _wrong("damaged", path, problem) from error
+    with path.open("rb") as file:
+        # by name it can be mapped, but PyTorch takes this one name for another kind of file
+        by_name = zipped and path.suffix != ".safetensors"
+        source = str(path) if by_name else file
+        try:
+            loaded = torch.load(source, map_location="cpu", weights_only=True, mmap=by_name)
+        except Exception as error:  # the reader lets out whatever damaged bytes lead to
+            raise _unreadable(path, size, error) from None
     if not isinstance(loaded, dict):
         what = type(loaded).__name__
         raise _wrong("not-weights", path, f"the file holds a {what}, not a table of tensors")
@@ -206,10 +199,31 @@ def _starts(path: Path, magic: bytes) -> bool:
         return file.read(len(magic)) == magic
 
 
-def _reason(error: BaseException) -> str:
-    """What the safe reader stumbled over, without the advice to take the unsafe one."""
-    inner: BaseException = error.__context__ or error
-    return _first_line(inner)
+def _unreadable(path: Path, size: int, error: Exception) -> CheckpointError:
+    """What PyTorch's safe reader stumbled over, without its advice to take the unsafe one."""
+    refused = isinstance(error, pickle.UnpicklingError)
+    inner = (error.__context__ if refused else None) or error
+    reason = _first_line(inner)
+    if refused and _REFUSED.match(reason) and not _ends_in_a_name(path, reason):
+        return _wrong(
+            "unsafe",
+            path,
+            f"the file wants to run code; nothing of it was run ({reason})",
+            hint="get plain weights from their publisher, best as safetensors",
+        )
+    problem = f"the file ends after {size} bytes, or is damaged ({reason})"
+    return _wrong("truncated", path, problem)
+
+
+def _ends_in_a_name(path: Path, reason: str) -> bool:
+    """Whether a name that was refused is half a name, at which the file was cut off."""
+    match = re.search(r"GLOBAL (\S+)", reason)
+    if match is None:
+        return False
+    half = match[1].removesuffix(".").rsplit(".", 1)[-1].encode()
+    with path.open("rb") as file:  # the reader takes the last byte for an end of line
+        file.seek(max(0, path.stat().st_size - len(half) - 2))
+        return half in file.read()
 
 
 def _first_line(error: BaseException) -> str:
