@@ -1,1 +1,218 @@
-"""The terminal: parses, calls, prints; no logic of its own."""
+"""The terminal: parses, calls, prints; no logic of its own.
+
+A command is a row of `COMMANDS` and a module, which is loaded when the command is used: help and
+completion start at once, without torch.
+"""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from importlib import import_module
+from itertools import pairwise
+from typing import Any
+
+import typer
+
+from anymask import __version__
+from anymask.cli.common import (
+    BROKEN_PIPE,
+    INTERRUPTED,
+    OK,
+    TERMINATED,
+    json_stdout,
+    report,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """One command.
+
+    Attributes
+    ----------
+    name
+        What is typed; also the module below `anymask.cli`.
+    summary
+        The first line of its help.
+    function
+        Name in the module: a function, or a typer app with commands of its own.
+    examples
+        Command lines to learn from, without ``anymask`` and the name.
+    json_file
+        Its ``--json`` takes a file, where others take none and print to stdout.
+    """
+
+    name: str
+    summary: str
+    function: str
+    examples: tuple[str, ...] = ()
+    json_file: bool = False
+
+    @property
+    def epilog(self) -> str | None:
+        """The end of its help; empty lines make paragraphs."""
+        lines = [f"  anymask {self.name} {example}" for example in self.examples]
+        return "\n\n".join(["Examples:", *lines]) if lines else None
+
+    def load(self) -> Any:
+        """The function or app."""
+        return getattr(import_module(f"anymask.cli.{self.name}"), self.function)
+
+
+COMMANDS: tuple[Command, ...] = (
+    Command(
+        name="segment",
+        summary="Point at something in a picture, get its exact mask.",
+        function="segment",
+        examples=(
+            "photo.jpg --point 500,375 -o out",
+            "photo.jpg --point 500,375 --negative 620,90 -o out",
+            "photo.jpg --box 40,60,380,300 --box 400,80,700,310 -o out",
+            "photo.jpg --point 500,375 --all-masks -o out",
+            "photos/ --box 40,60,380,300 -o out --skip",
+            "- --point 500,375 --json < photo.jpg",
+        ),
+    ),
+    Command(
+        name="models",
+        summary="List the models; download, check and find their weights.",
+        function="models_app",
+    ),
+    Command(
+        name="doctor",
+        summary="Say what this machine has and what is missing.",
+        function="doctor",
+    ),
+    Command(
+        name="evaluate",
+        summary="Measure a model: mean IoU of its masks from a box and from a simulated user's "
+        "clicks.",
+        function="evaluate",
+        examples=("photos.tar --json means.json", "photos.tar -m sam-vit-b --limit 20"),
+        json_file=True,
+    ),
+    Command(
+        name="bench",
+        summary="Time a model on this machine.",
+        function="bench",
+        examples=("", "-m sam-vit-b --runs 3", "--threads 1 --json"),
+    ),
+    Command(
+        name="train",
+        summary="Train nano on photos with masks, or go on with a run.",
+        function="train",
+        examples=("configs/nano.toml --minutes 60",),
+    ),
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line and give its exit code; see `anymask.cli.common.exit_code`."""
+    args = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    _prepare_streams()
+    as_json = _wants_json(args)
+    try:
+        with _until_terminated(), json_stdout() if as_json else nullcontext():
+            try:
+                code = build(args)(args=args, prog_name="anymask", standalone_mode=False)
+            except BaseException as error:  # the one place where all of them end
+                code = report(error, as_json=as_json)
+            sys.stdout.flush()
+            return code if isinstance(code, int) else OK
+    except BrokenPipeError:
+        _close_stdout()
+        return BROKEN_PIPE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def build(args: Sequence[str]) -> Any:
+    """The command line's parser: the command that `args` names in full, of others the first line.
+
+    Everything is loaded where a shell asks for completions.
+    """
+    app = typer.Typer(
+        name="anymask",
+        help="Point at something in a picture, get its exact mask.",
+        epilog="Start here:\n\n  anymask segment photo.jpg --point 500,375 -o out",
+        context_settings={"help_option_names": ["-h", "--help"]},
+        pretty_exceptions_enable=False,
+    )
+
+    @app.callback()
+    def version(
+        show: bool = typer.Option(
+            False, "--version", help="Print the version and exit.", callback=_version, is_eager=True
+        ),
+    ) -> None:
+        pass
+
+    named = next((arg for arg in args if not arg.startswith("-")), None)
+    completing = any(key.endswith("_COMPLETE") for key in os.environ)
+    for row in COMMANDS:
+        if not completing and row.name != named:
+            app.command(row.name, help=row.summary)(_only_summary)
+            continue
+        loaded = row.load()
+        if isinstance(loaded, typer.Typer):
+            app.add_typer(loaded, name=row.name, help=row.summary, epilog=row.epilog)
+        else:
+            app.command(row.name, epilog=row.epilog)(loaded)
+    return typer.main.get_command(app)
+
+
+def _only_summary() -> None:
+    """Stands for a command that this command line does not use."""
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"anymask {__version__}")
+        raise typer.Exit
+
+
+def _wants_json(args: Sequence[str]) -> bool:
+    """Whether stdout is for JSON."""
+    named = next((arg for arg in args if not arg.startswith("-")), None)
+    options = args[: args.index("--")] if "--" in args else args
+    if any(row.name == named and row.json_file for row in COMMANDS):
+        return "--json=-" in options or ("--json", "-") in pairwise(options)
+    return "--json" in options
+
+
+def _prepare_streams() -> None:
+    """Never fail on a character that the console lacks; no escapes where they are not wanted."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    if os.environ.get("NO_COLOR"):
+        os.environ["TERM"] = "dumb"  # NO_COLOR alone still lets rich print bold and cursor moves
+
+
+class _until_terminated:  # noqa: N801 - reads as a phrase
+    """SIGTERM ends the process as if by `sys.exit`, so that files are put in order."""
+
+    def __enter__(self) -> None:
+        self._main = threading.current_thread() is threading.main_thread()
+        if self._main:
+            self._before = signal.signal(signal.SIGTERM, self._end)
+
+    def __exit__(self, *_: object) -> None:
+        if self._main:
+            signal.signal(signal.SIGTERM, self._before)
+
+    @staticmethod
+    def _end(*_: object) -> None:
+        raise SystemExit(TERMINATED)
+
+
+def _close_stdout() -> None:
+    """Nobody reads it: let the interpreter's last flush go nowhere."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError, AttributeError):
+        sys.stdout = None

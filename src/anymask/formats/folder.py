@@ -113,7 +113,7 @@ class ResultFolder:
 
     def done(self, name: str) -> bool:
         """Whether all files of a picture are there and are to be left as they are."""
-        return self.skip and all(os.path.lexists(self.path(name, f)) for f in self.planned)
+        return all(self._kept(self.path(name, file)) for file in self.planned)
 
     def write(self, result: Result, name: str) -> list[Path]:
         """Make and write the files of a picture; their paths.
@@ -123,22 +123,19 @@ class ResultFolder:
         OutputError
             As `write_atomic`.
         """
-
-        def one(file: Planned) -> Path:
-            path = self.path(name, file)
-            if not (self.skip and os.path.lexists(path)):
-                content = file.output.make(result, file.index)
-                write_atomic(path, content, overwrite=self.overwrite)
-            return path
-
+        wanted = [file for file in self.planned if not self._kept(self.path(name, file))]
         height, width = result.masks.size
-        *pictures, last = self.planned
-        if height * width >= _LARGE:
-            paths = [one(file) for file in pictures]
-        else:
-            with ThreadPoolExecutor(_AT_ONCE) as pool:
-                paths = list(pool.map(one, pictures))
-        return [*paths, one(last)]
+        at_once = _AT_ONCE if height * width < _LARGE else 1
+        with ThreadPoolExecutor(at_once) as pool:
+            for first in range(0, len(wanted), at_once):
+                some = wanted[first : first + at_once]
+                made = pool.map(lambda file: file.output.make(result, file.index), some)
+                for file, content in zip(some, made, strict=True):  # in order: the JSON last
+                    write_atomic(self.path(name, file), content, overwrite=self.overwrite)
+        return [self.path(name, file) for file in self.planned]
+
+    def _kept(self, path: Path) -> bool:
+        return self.skip and os.path.lexists(path)
 
     def _check_files(self, name: str) -> None:
         for file in self.planned:
