@@ -127,8 +127,9 @@ def test_o2_a_json_that_exists_is_refused_before_anything_is_computed(halves, lo
     assert json.loads(target.read_text())["pooled"]["masks"] == 1
 
 
-def test_o3_a_json_in_no_folder_is_refused_before_anything_is_computed(halves, loaded, tmp_path):
-    for target in (tmp_path / "none" / "report.json", tmp_path):
+def test_o3_a_json_that_cannot_be_written_is_refused_before_the_work(halves, loaded, tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    for target in (tmp_path / "file" / "report.json", tmp_path):
         result = run(halves, "--json", target, "--overwrite")
         assert isinstance(result.exception, OutputError)
     assert loaded == []

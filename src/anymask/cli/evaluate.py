@@ -1,14 +1,14 @@
 """`anymask evaluate`: how good are the masks of clicks and boxes where the true masks are known?"""
 
-import time
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from anymask.cli.common import Progress
+
 _MOST_CLICKS = 100
-_LINE_EVERY_S = 10.0  # where there is no terminal to redraw
 
 
 class Split(StrEnum):
@@ -74,7 +74,7 @@ def evaluate(
     if baselines:  # GrabCut has a core of its own; two crews on one core wait for each other
         torch.set_num_threads(max(1, torch.get_num_threads() - 1))
     predictor = ImagePredictor(load(model, checkpoint=checkpoint))
-    with _Bar() as bar:
+    with Progress("photos") as bar:
         report = evaluate_interactive(
             predictor,
             opened,
@@ -106,45 +106,16 @@ def _counts(text: str) -> tuple[int, ...]:
 
 def _check_target(path: Path, overwrite: bool) -> None:
     """Refuse a place that cannot be written before the long work, not after it."""
-    import os
-
     from anymask.errors import OutputError
+    from anymask.formats.atomic import ensure_folder, exists
 
+    if path.is_dir():
+        raise OutputError(
+            "is-a-folder",
+            "a folder of this name is in the way",
+            given=str(path),
+            hint="choose another name",
+        )
     if path.exists() and not overwrite:
-        raise OutputError(
-            "exists", "the file is there already", given=str(path), hint="pass --overwrite"
-        )
-    if path.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK):
-        raise OutputError(
-            "unwritable", "no file can be written here", given=str(path), hint="choose another"
-        )
-
-
-class _Bar:
-    """Photos done, on stderr: a bar on a terminal, elsewhere a line every ten seconds."""
-
-    def __init__(self) -> None:
-        from rich.console import Console
-        from rich.progress import Progress
-
-        self._console = Console(stderr=True)
-        self._bar = Progress(
-            console=self._console, transient=True, disable=not self._console.is_terminal
-        )
-        self._task = self._bar.add_task("photos", total=None)
-        self._last = time.monotonic()
-
-    def __enter__(self) -> "_Bar":
-        self._bar.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._bar.stop()
-
-    def show(self, done: int, total: int | None) -> None:
-        """Tell how far it is."""
-        self._bar.update(self._task, completed=done, total=total)
-        now = time.monotonic()
-        if self._bar.disable and now - self._last >= _LINE_EVERY_S:
-            self._last = now
-            self._console.print(f"{done} of {total} photos")
+        raise exists(path)
+    ensure_folder(path.parent)

@@ -154,8 +154,8 @@ def iou(
     both, either = truth & predicted, truth | predicted
     if ignore is not None:
         both, either = both & ~ignore, either & ~ignore
-    union = np.count_nonzero(either)
-    return np.count_nonzero(both) / union if union else 1.0
+    union = int(np.count_nonzero(either))
+    return int(np.count_nonzero(both)) / union if union else 1.0
 
 
 def tight_box(mask: Bool[np.ndarray, "H W"]) -> Box:
