@@ -269,14 +269,15 @@ def fill(network: nn.Module, ours: Mapping[str, Tensor], kind: torch.dtype) -> N
     """Give a network its tensors, whose names and shapes fit; `kind` is the encoder's dtype.
 
     Tensors that have the wanted dtype and memory layout are taken as they are, so that there is
-    one copy of them; the others are converted, once.
+    one copy of them; the others are converted, once. Where the encoder is converted all are
+    copied, for any tensor that is taken keeps the whole mapped file.
     """
     encoder = cast(Network, network).encoder
     in_encoder = {f"encoder.{name}" for name in encoder.state_dict()}
     taken = {}
     for name, own in network.state_dict().items():
         new, dtype = ours[name], kind if name in in_encoder else torch.float32
-        if new.dtype != dtype or new.stride() != own.stride():
+        if kind != torch.float32 or new.dtype != dtype or new.stride() != own.stride():
             new = torch.empty_strided(own.shape, own.stride(), dtype=dtype).copy_(new)
         taken[name] = new
     network.load_state_dict(taken, assign=True, strict=True)
@@ -354,16 +355,13 @@ def choose_device(name: str) -> tuple[torch.device, list[Note]]:
     have = devices()
     if name == "auto":
         best = next((d for d in ("cuda:0", "mps") if d in have), "cpu")
-        text = f"computing on {best}" + ("; there is no GPU here" if best == "cpu" else "")
+        text = f"computing on {best}{'; there is no GPU here' if best == 'cpu' else ''}"
         return torch.device(best), [Note("device-auto", text)]
     wanted = "cuda:0" if name == "cuda" else name
     if wanted not in have:
-        raise DeviceError(
-            "device-missing",
-            "this machine does not offer the device",
-            given=name,
-            hint=f"it offers {', '.join(have)}; or take device='auto'",
-        )
+        hint = f"it offers {', '.join(have)}; or take device='auto'"
+        problem = "this machine does not offer the device"
+        raise DeviceError("device-missing", problem, given=name, hint=hint)
     return torch.device(wanted), []
 
 
@@ -376,19 +374,16 @@ def choose_dtype(name: str, device: torch.device) -> tuple[torch.dtype, list[Not
         ``dtype-unknown``, ``dtype-device``.
     """
     if name not in DTYPES:
-        raise DeviceError(
-            "dtype-unknown",
-            "models do not compute in this",
-            given=name,
-            hint=f"take one of {', '.join(DTYPES)}",
-        )
+        hint = f"take one of {', '.join(DTYPES)}"
+        raise DeviceError("dtype-unknown", "models do not compute in this", given=name, hint=hint)
     kind = DTYPES[name]
     try:
         probe = torch.ones((2, 2), dtype=kind, device=device)
         (probe @ probe).sum().item()
     except (RuntimeError, TypeError) as error:
-        problem = f"{device} cannot compute in this"
-        raise DeviceError("dtype-device", problem, given=name, hint="take float32") from error
+        raise DeviceError(
+            "dtype-device", f"{device} cannot compute in this", given=name, hint="take float32"
+        ) from error
     if kind == torch.float16 and device.type == "cpu":
         text = "float16 is slow on a CPU, slower than float32; bfloat16 is the fast half"
         return kind, [Note("dtype-slow", text)]

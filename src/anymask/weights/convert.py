@@ -12,6 +12,8 @@ from torch import Tensor
 
 from anymask.errors import CheckpointError
 
+_MOST_NUMBERS = 4  # in the name of a tensor
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
@@ -54,6 +56,8 @@ def _patterns(name: str) -> list[str]:
     """The name with any of its numbers replaced by ``{}``, the plain name first."""
     parts = name.split(".")
     spots = [i for i, part in enumerate(parts) if part.isdecimal()]
+    if len(spots) > _MOST_NUMBERS:
+        return [name]  # none of ours has so many, and each doubles the work
     found = []
     for mask in range(2 ** len(spots)):
         chosen = {spot for bit, spot in enumerate(spots) if mask >> bit & 1}
