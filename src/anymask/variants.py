@@ -150,6 +150,33 @@ _SAM_SPEC = InputSpec(
 
 _SAM_URL = "https://dl.fbaipublicfiles.com/segment_anything/"
 
+
+def _sam(
+    name: str,
+    md5: str,
+    parameters: int,
+    dim: int,
+    depth: int,
+    heads: int,
+    global_blocks: tuple[int, ...],
+    summary: str,
+) -> Variant:
+    """One size of SAM; the file's name ends in the first six digits of its md5."""
+    file = f"{name.replace('-', '_')}_{md5[:6]}.pth"
+    return Variant(
+        name=name,
+        builder="sam",
+        network=MappingProxyType(
+            {"dim": dim, "depth": depth, "heads": heads, "global_blocks": global_blocks}
+        ),
+        spec=_SAM_SPEC,
+        weights=Asset(file=file, url=_SAM_URL + file, md5=md5),
+        licence="Apache-2.0",
+        summary=summary,
+        parameters=parameters,
+    )
+
+
 VARIANTS: tuple[Variant, ...] = (
     Variant(
         name="nano",
@@ -168,21 +195,35 @@ VARIANTS: tuple[Variant, ...] = (
         parameters=7_153_845,
         zoom=Zoom(below=0.2, margin=2.0, side=256),
     ),
-    Variant(
-        name="sam-vit-b",
-        builder="sam",
-        network=MappingProxyType(
-            {"dim": 768, "depth": 12, "heads": 12, "global_blocks": (2, 5, 8, 11)}
-        ),
-        spec=_SAM_SPEC,
-        weights=Asset(
-            file="sam_vit_b_01ec64.pth",
-            url=_SAM_URL + "sam_vit_b_01ec64.pth",
-            md5="01ec64d29a2fca3f0661936605ae66f8",
-        ),
-        licence="Apache-2.0",
-        summary="the original in its smallest size",
-        parameters=93_735_728,
+    _sam(
+        "sam-vit-b",
+        "01ec64d29a2fca3f0661936605ae66f8",
+        93_735_472,
+        768,
+        12,
+        12,
+        (2, 5, 8, 11),
+        "the original in its smallest size",
+    ),
+    _sam(
+        "sam-vit-l",
+        "0b3195507c641ddb6910d2bb5adee89c",
+        312_342_832,
+        1024,
+        24,
+        16,
+        (5, 11, 17, 23),
+        "the original's middle size: nearly as good as the largest, half the time",
+    ),
+    _sam(
+        "sam-vit-h",
+        "4b8939a88964f0f4ff5f5b2642c598a6",
+        641_090_608,
+        1280,
+        32,
+        16,
+        (7, 15, 23, 31),
+        "the original's largest size: the best masks of the family, slow without a GPU",
     ),
 )
 

@@ -1,0 +1,84 @@
+"""SAM at tiny size equals transformers' SamModel with the same random weights."""
+
+import pytest
+import torch
+
+from anymask.nn.sam import build_sam
+from anymask.weights.convert import convert
+from anymask.weights.sam import LAYOUTS
+
+SIDE = 96  # 6 x 6 cells: windows of 4 need padding
+
+
+@pytest.fixture(scope="module")
+def pair():
+    transformers = pytest.importorskip("transformers", reason="a peer, for this comparison alone")
+    torch.manual_seed(0)
+    settings = transformers.SamConfig(
+        vision_config={
+            "hidden_size": 32,
+            "num_hidden_layers": 3,
+            "num_attention_heads": 2,
+            "image_size": SIDE,
+            "patch_size": 16,
+            "window_size": 4,
+            "global_attn_indexes": [1],
+            "output_channels": 32,
+            "mlp_dim": 128,
+            "num_pos_feats": 16,
+        },
+        prompt_encoder_config={"hidden_size": 32, "image_size": SIDE, "patch_size": 16},
+        mask_decoder_config={
+            "hidden_size": 32,
+            "iou_head_hidden_dim": 32,
+            "mlp_dim": 64,
+        },
+    )
+    theirs = transformers.SamModel(settings).eval()
+    with torch.no_grad():  # their start leaves tables at 0, which would hide mistakes
+        for parameter in theirs.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.05)
+    ours = build_sam(
+        dim=32,
+        depth=3,
+        heads=2,
+        global_blocks=(1,),
+        side=SIDE,
+        window=4,
+        out_dim=32,
+        hidden=64,
+    ).eval()
+    ours.load_state_dict(convert(theirs.state_dict(), LAYOUTS), strict=True)
+    return ours, theirs
+
+
+@torch.inference_mode()
+def test_the_embedding_is_the_same(pair):
+    ours, theirs = pair
+    x = torch.randn(2, 3, SIDE, SIDE)
+    assert torch.allclose(ours.encode(x)[0], theirs.get_image_embeddings(x), atol=1e-5)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("kind", ["points", "box", "mask"])
+def test_masks_and_scores_are_the_same(pair, kind):
+    ours, theirs = pair
+    embedding = torch.randn(1, 32, 6, 6)
+    asked = {"multimask_output": True, "image_embeddings": embedding}
+    masks = None
+    if kind == "box":
+        corners = torch.tensor([[[10.0, 12.0], [60.0, 70.0]]])
+        asked["input_boxes"] = corners.view(1, 1, 4)
+        points, labels = corners + 0.5, torch.tensor([[2, 3]])
+    else:
+        at = torch.tensor([[[20.0, 30.0], [50.0, 60.0]]])
+        asked |= {"input_points": at[None], "input_labels": torch.tensor([[[1, 0]]])}
+        points = torch.cat([at + 0.5, torch.zeros(1, 1, 2)], dim=1)
+        labels = torch.tensor([[1, 0, -1]])
+    if kind == "mask":
+        masks = torch.randn(1, 1, 24, 24)
+        asked["input_masks"] = masks
+    want = theirs(**asked)
+    logits, scores = ours.decode((embedding,), points, labels, masks)
+    assert torch.allclose(logits[:, 1:], want.pred_masks[0], atol=1e-4)
+    assert torch.allclose(scores[:, 1:], want.iou_scores[0], atol=1e-5)
