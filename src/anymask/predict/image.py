@@ -20,7 +20,7 @@ from anymask.model import Model
 from anymask.predict.cache import EmbeddingCache
 from anymask.predict.embedding import ImageEmbedding as ImageEmbedding
 from anymask.predict.refine import look_closer
-from anymask.predict.steps import decode, encode, masks_at_image
+from anymask.predict.steps import decode, encode, fill_masks
 from anymask.prompts import Prompts
 
 _BYTES_A_CELL = 1200  # of the decoder, a prompt and a low-resolution cell; measured with SAM
@@ -261,18 +261,16 @@ class ImagePredictor:
             found, known = decode(self.model, features, prompts.take(group), frame)
             logits[group], scores[group] = found[:, outputs], known[:, outputs]
         masks = np.empty((len(prompts), count, *frame.image), bool)
-        flat, first = masks.reshape(-1, *frame.image), 0
-        for part in masks_at_image(logits.flatten(0, 1), frame):
-            flat[first : first + len(part)] = part
-            first += len(part)
+        fill_masks(masks.reshape(-1, *frame.image), logits.flatten(0, 1), frame)
         zoom = self.model.variant.zoom
         if self.zoom and zoom is not None:
             for p in range(len(prompts)):
                 one = prompts.take([p])
                 look = look_closer(self.model, embedding, one, logits[p], scores[p], zoom)
                 if look is not None:
-                    rows = list(look.chosen)
-                    masks[p, rows] = look.masks
+                    rows, at = list(look.chosen), look.window
+                    masks[p, rows] = False
+                    masks[p, rows, at.y0 : at.y1, at.x0 : at.x1] = look.masks
                     logits[p, rows], scores[p, rows] = look.logits, look.scores
         return Prediction(
             masks=masks,

@@ -5,7 +5,7 @@ and decoded with the same prompt and the first logits. Interactive segmentation 
 (Sofiiuk et al. 2022, arXiv:2102.06583).
 
 Everything here is a function of (model, embedding, prompt, first answer). Letters: M masks of one
-prompt, H W image, h w low-resolution logits.
+prompt, K of them looked at again, h w low-resolution logits.
 """
 
 import math
@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from anymask.frame import Frame
 from anymask.model import Model
 from anymask.predict.embedding import ImageEmbedding
-from anymask.predict.steps import decode, encode, masks_at_image
+from anymask.predict.steps import decode, encode, fill_masks
 from anymask.prompts import Prompts
 from anymask.variants import Zoom
 
@@ -58,8 +58,10 @@ class Look:
     ----------
     chosen
         Which of the first masks were looked at again.
+    window
+        Where; outside it they are empty.
     masks
-        At the image's size, empty outside the crop.
+        What is in the window.
     logits
         In the frame of the whole image, so that they can be fed back.
     scores
@@ -67,7 +69,8 @@ class Look:
     """
 
     chosen: tuple[int, ...]
-    masks: Bool[np.ndarray, "K H W"]
+    window: Window
+    masks: Bool[np.ndarray, "K y x"]
     logits: Float[Tensor, "K h w"]
     scores: Float[Tensor, " K"]
 
@@ -103,9 +106,12 @@ def look_closer(
     pixels = np.ascontiguousarray(embedding.pixels[window.y0 : window.y1, window.x0 : window.x1])
     moved = replace(move(prompt, window).take([0] * len(chosen)), masks=known.cpu().numpy())
     found, again = decode(model, encode(model, pixels, frame), moved, frame)
+    masks = np.empty((len(chosen), *window.size), bool)
+    fill_masks(masks, found[:, 0], frame)
     return Look(
         chosen=tuple(chosen),
-        masks=_paste(found[:, 0], frame, window, embedding.size),
+        window=window,
+        masks=masks,
         logits=_inside(logits[chosen], found[:, 0], embedding.frame, frame, window),
         scores=again[:, 0],
     )
@@ -190,17 +196,6 @@ def resample(
     grid = torch.stack([xs, ys], dim=-1)[None].expand(len(logits), -1, -1, -1)
     sampled = F.grid_sample(logits[:, None], grid, padding_mode="border", align_corners=False)
     return F.avg_pool2d(sampled, (finer[1], finer[0]))[:, 0]
-
-
-def _paste(
-    found: Float[Tensor, "K h2 w2"], frame: Frame, window: Window, size: tuple[int, int]
-) -> Bool[np.ndarray, "K H W"]:
-    masks = np.zeros((len(found), *size), bool)
-    first = 0
-    for part in masks_at_image(found, frame):
-        masks[first : first + len(part), window.y0 : window.y1, window.x0 : window.x1] = part
-        first += len(part)
-    return masks
 
 
 def _inside(
