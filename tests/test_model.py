@@ -163,16 +163,12 @@ def test_c03_a_file_of_another_model_is_named_with_both(
     assert f"holds {holds.name}, {asked.name} was asked" in str(error)
 
 
-@pytest.mark.parametrize("layout", [None, OFFICIAL, HUGGING_FACE], ids=["ours", "official", "hf"])
 @pytest.mark.parametrize("asked", VARIANTS, ids=lambda row: row.name)
 @pytest.mark.parametrize("holds", VARIANTS, ids=lambda row: row.name)
-def test_c03_all_pairs_of_the_table_are_told_apart(
-    asked: Variant, holds: Variant, layout: Layout | None
-) -> None:
-    with torch.device("meta"):
-        state = {name: torch.empty(shape) for name, shape in shapes(blank(holds)).items()}
-    if layout is not None and holds.builder == "sam":
-        state = as_named_by(layout, state)
+def test_c03_all_pairs_of_the_table_are_told_apart(asked: Variant, holds: Variant) -> None:
+    state = dict(blank(holds).state_dict())  # memory that is never touched
+    if holds.builder == "sam":
+        state = as_named_by(OFFICIAL, state)
     wanted = shapes(blank(asked))
     if asked is holds:
         assert adopt(state, asked, wanted, Path("b.pth")).keys() == wanted.keys()
@@ -331,7 +327,7 @@ def test_c12_a_dtype_that_models_do_not_have_is_refused() -> None:
 
 def test_c12_a_dtype_that_a_device_cannot_compute_in_is_refused() -> None:
     with pytest.raises(DeviceError, match=r"^dtype-device: .*'bfloat16'; take float32"):
-        choose_dtype("bfloat16", torch.device("meta"))
+        choose_dtype("bfloat16", torch.device("vulkan"))
 
 
 def test_c12_slow_halves_are_noted() -> None:

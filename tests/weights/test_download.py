@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from weight_server import Server, cut_after, send_file, serving, status
 
 from anymask.errors import CheckpointError
 from anymask.variants import Asset
 from anymask.weights import download
 from anymask.weights.download import fetch, without_secrets
 from faults import Faults, faults_below  # noqa: F401 - the fixture `faults`
+from weight_server import Server, cut_after, send_file, serving, status
 
 DATA = random.Random(0).randbytes(700_000)
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
@@ -545,7 +545,9 @@ def test_secrets_leave_addresses() -> None:
     assert without_secrets(text) == "GET https://host/x failed (proxy 'http://h:1/')"
 
 
-def test_a_server_that_counts_wrongly_is_asked_anew(server: Server, cache: Path) -> None:
+def test_a_server_that_counts_wrongly_is_asked_anew(
+    server: Server, cache: Path, waits: list[float]
+) -> None:
     def wrong_part(handler: Any) -> None:
         handler.headers.replace_header("Range", "bytes=5-")
         send_file(handler)
