@@ -154,6 +154,8 @@ _SAM_URL = "https://dl.fbaipublicfiles.com/segment_anything/"
 def _sam(
     name: str,
     md5: str,
+    sha256: str,
+    size: int,
     parameters: int,
     dim: int,
     depth: int,
@@ -161,7 +163,11 @@ def _sam(
     global_blocks: tuple[int, ...],
     summary: str,
 ) -> Variant:
-    """One size of SAM; the file's name ends in the first six digits of its md5."""
+    """One size of SAM; the file's name ends in the first six digits of its md5.
+
+    The publisher states no hashes and sizes; these are what several public projects that check
+    their downloads agree on.
+    """
     file = f"{name.replace('-', '_')}_{md5[:6]}.pth"
     return Variant(
         name=name,
@@ -170,7 +176,7 @@ def _sam(
             {"dim": dim, "depth": depth, "heads": heads, "global_blocks": global_blocks}
         ),
         spec=_SAM_SPEC,
-        weights=Asset(file=file, url=_SAM_URL + file, md5=md5),
+        weights=Asset(file=file, url=_SAM_URL + file, bytes=size, sha256=sha256, md5=md5),
         licence="Apache-2.0",
         summary=summary,
         parameters=parameters,
@@ -198,6 +204,8 @@ VARIANTS: tuple[Variant, ...] = (
     _sam(
         "sam-vit-b",
         "01ec64d29a2fca3f0661936605ae66f8",
+        "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912",
+        375_042_383,
         93_735_472,
         768,
         12,
@@ -208,6 +216,8 @@ VARIANTS: tuple[Variant, ...] = (
     _sam(
         "sam-vit-l",
         "0b3195507c641ddb6910d2bb5adee89c",
+        "3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622",
+        1_249_524_607,
         312_342_832,
         1024,
         24,
@@ -218,6 +228,8 @@ VARIANTS: tuple[Variant, ...] = (
     _sam(
         "sam-vit-h",
         "4b8939a88964f0f4ff5f5b2642c598a6",
+        "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
+        2_564_550_879,
         641_090_608,
         1280,
         32,
