@@ -142,6 +142,19 @@ def test_the_box_of_a_mask_is_that_of_its_pixels():
     assert box == pytest.approx((2 * 10.0, 3 * 10.0, 9 * 10.0, 5 * 10.0))
 
 
+def test_an_object_smaller_than_a_cell_is_not_lost_in_what_is_fed_back():
+    close = zooming("nano", Zoom(below=0.5, margin=2.0, side=64))
+    size = (3000, 4000)
+    embedding = close.encode(np.zeros((*size, 3), np.uint8))
+    for x, y in ((1210, 900), (1, 1), (3990, 2990)):
+        found = close.predict(embedding, boxes=(x, y, x + 8, y + 8), multimask=False)
+        if found.masks.any():
+            assert (found.logits > 0).any()
+            ys, xs = np.nonzero(found.logits[0] > 0)
+            assert abs(xs.mean() * embedding.frame.cell[0] - x) <= 250  # a cell
+            assert abs(ys.mean() * embedding.frame.cell[1] - y) <= 250
+
+
 @pytest.mark.parametrize(
     "given_",
     [

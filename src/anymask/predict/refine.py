@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.nn import functional as F
 
 from anymask.frame import Frame
 from anymask.model import Model
@@ -176,26 +175,31 @@ def move(prompt: Prompts, window: Window) -> Prompts:
 def resample(
     logits: Float[Tensor, "M h w"], source: Frame, target: Frame, shift: tuple[int, int]
 ) -> Float[Tensor, "M h2 w2"]:
-    """Logits of one frame in the cells of another.
-
-    Where the target's cells are the larger ones, each is the mean of several samples.
+    """Logits of one frame in the cells of another: bilinear, means where the cells are larger.
 
     Parameters
     ----------
     shift
         Where the target's image begins in the source's image, (x, y) px.
     """
-    finer = [math.ceil(target.cell[a] / source.cell[a] - 1e-3) for a in (0, 1)]
-    places = []
-    for axis in (0, 1):
-        count, (across, (h, w)) = target.logits[1 - axis], (source.cell[axis], source.logits)
-        fine = torch.arange(count * finer[axis], device=logits.device, dtype=torch.float32)
-        px = (fine + 0.5) / finer[axis] * target.cell[axis] + shift[axis]
-        places.append(2 * px / across / (w, h)[axis] - 1)
-    ys, xs = torch.meshgrid(places[1], places[0], indexing="ij")
-    grid = torch.stack([xs, ys], dim=-1)[None].expand(len(logits), -1, -1, -1)
-    sampled = F.grid_sample(logits[:, None], grid, padding_mode="border", align_corners=False)
-    return F.avg_pool2d(sampled, (finer[1], finer[0]))[:, 0]
+    across = _weights(source, target, 0, shift[0]).to(logits.device)
+    down = _weights(source, target, 1, shift[1]).to(logits.device)
+    return down @ logits @ across.T
+
+
+def _weights(source: Frame, target: Frame, axis: int, shift: int) -> Float[Tensor, "t s"]:
+    """What each cell of the source counts for in each of the target, along one axis (0 is x)."""
+    count, known = target.logits[1 - axis], source.logits[1 - axis]
+    samples = math.ceil(target.cell[axis] / source.cell[axis] - 1e-3)  # in a cell of the target
+    fine = (torch.arange(count * samples, dtype=torch.float64) + 0.5) / samples
+    at = (fine * target.cell[axis] + shift) / source.cell[axis] - 0.5
+    at = at.clamp(0, known - 1)
+    before = at.floor().long()
+    share = at - before
+    weights = torch.zeros((count * samples, known), dtype=torch.float64)
+    weights.scatter_add_(1, before[:, None], (1 - share)[:, None])
+    weights.scatter_add_(1, (before + 1).clamp(max=known - 1)[:, None], share[:, None])
+    return weights.view(count, samples, known).mean(1).float()
 
 
 def _inside(
@@ -212,4 +216,13 @@ def _inside(
     ys = (torch.arange(h, device=found.device) + 0.5) * down
     columns = (xs >= window.x0) & (xs < window.x1)
     rows = (ys >= window.y0) & (ys < window.y1)
-    return torch.where(rows[:, None] & columns, again, before.clamp(max=_OUTSIDE))
+    whole = torch.where(rows[:, None] & columns, again, before.clamp(max=_OUTSIDE))
+    # an object smaller than a cell would be lost: its strongest point speaks for its cell
+    for k in range(len(found)):
+        strongest = int(found[k].argmax())
+        height = float(found[k].flatten()[strongest])
+        if height > 0 and not bool((whole[k] > 0).any()):
+            y, x = divmod(strongest, found.shape[-1])
+            px = (x + 0.5) * cropped.cell[0] + window.x0, (y + 0.5) * cropped.cell[1] + window.y0
+            whole[k, min(h - 1, int(px[1] / down)), min(w - 1, int(px[0] / across))] = height
+    return whole
