@@ -155,7 +155,11 @@ def in_bytes(size: int) -> str:
 
 
 class DownloadBar:
-    """Bytes so far, on stderr: a bar on a terminal, elsewhere a line every ten seconds."""
+    """Bytes so far, on stderr: a bar on a terminal, elsewhere a line every ten seconds.
+
+    Nothing is shown before the first piece comes: ``load(name, progress=bar.show)`` is silent
+    where the weights are here.
+    """
 
     def __init__(self, console: "Console", name: str) -> None:
         from rich import progress
@@ -176,7 +180,6 @@ class DownloadBar:
         self._last = time.monotonic()
 
     def __enter__(self) -> "DownloadBar":
-        self._bar.start()
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -184,6 +187,7 @@ class DownloadBar:
 
     def show(self, done: int, total: int | None) -> None:
         """Tell how far it is."""
+        self._bar.start()  # does nothing from the second time on
         self._bar.update(self._task, completed=done, total=total)
         now = time.monotonic()
         if self._bar.disable and now - self._last >= _LINE_EVERY_S:
