@@ -3,12 +3,12 @@
 import io
 import json
 import sys
-from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pillow_heif
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageOps
 
@@ -151,11 +151,29 @@ def test_i01_a_tall_and_a_wide_picture_of_many_bands_are_upright():
         assert np.array_equal(read, np.asarray(picture))
 
 
-def with_exif(blob):
-    return encoded(photo((24, 16)), "JPEG", exif=b"Exif\x00\x00" + blob)
+def with_exif(blob, kind="JPEG"):
+    return encoded(photo((24, 16)), kind, exif=b"Exif\x00\x00" + blob)
 
 
 PLAIN = load_image(encoded(photo((24, 16)), "JPEG")).pixels
+
+
+@settings(max_examples=60)
+@given(blob=st.binary(max_size=200), kind=st.sampled_from(["PNG", "WEBP"]))
+def test_i02_broken_exif_is_ignored_in_other_formats(blob, kind):
+    whole = load_image(encoded(photo((24, 16)), kind)).pixels
+    assert np.array_equal(load_image(with_exif(blob, kind)).pixels, whole)
+
+
+def test_i02_xmp_of_a_wrong_type_is_ignored():
+    from PIL import TiffImagePlugin
+
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[700] = 8
+    tags.tagtype[700] = 4
+    read = load_image(encoded(photo((24, 16)), "TIFF", tiffinfo=tags))
+    assert np.array_equal(read.pixels, np.asarray(photo((24, 16))))
+    assert codes(read) == {"image-exif"}
 
 
 @given(blob=st.binary(max_size=200))
@@ -270,6 +288,16 @@ def test_i10_partial_shows_the_upper_part_of_a_cut_file(kind):
     assert np.array_equal(read.pixels[rows], whole[rows])
 
 
+def test_i10_a_turned_tiff_is_upright_in_part_too():
+    turned = photo((64, 96))
+    whole = encoded(turned.transpose(Image.Transpose.ROTATE_90), "TIFF", tiffinfo={0x0112: 6})
+    assert np.array_equal(load_image(whole).pixels, np.asarray(turned))
+    read = load_image(whole[: -len(whole) // 4], partial=True)
+    assert read.pixels.shape == (96, 64, 3)
+    assert codes(read) == {"image-partial"}
+    assert np.array_equal(read.pixels[:, 20:], np.asarray(turned)[:, 20:])
+
+
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "PPM"])
 def test_i11_bytes_after_the_end_change_nothing(kind):
     data = encoded(photo(), kind)
@@ -326,10 +354,47 @@ def raw_photo(version=False):
     return encoded(photo((16, 12)), "TIFF", tiffinfo=tags)
 
 
-def test_i22_a_raw_file_is_never_taken_for_its_thumbnail(tmp_path):
-    renamed = tmp_path / "a.NEF"
+def raw_files(folder):
+    """Raw files as content or name tells: Nikon's and Adobe's way, a renamed TIFF, Canon's."""
+    renamed = folder / "a.NEF"
     renamed.write_bytes(encoded(photo(), "TIFF"))
     canon = b"II*\x00\x10\x00\x00\x00CR\x02\x00" + bytes(600)
-    for source in (raw_photo(), raw_photo(version=True), renamed, canon, Path(renamed)):
-        with pytest.raises(MissingExtraError, match="missing-raw"):
+    sensor = b"MM\x00*\x00\x00\x00\x08\x00\x01\x01\x06\x00\x03\x00\x00\x00\x01\x80\x23" + bytes(6)
+    return raw_photo(), raw_photo(version=True), renamed, canon, sensor
+
+
+def test_i22_a_raw_file_without_its_extra_is_never_taken_for_its_thumbnail(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "rawpy", None)  # as if it were not installed
+    for source in raw_files(tmp_path):
+        with pytest.raises(MissingExtraError, match=r"missing-raw.*anymask\[raw\]"):
             load_image(source)
+
+
+class Developer:
+    """Stands for what rawpy gives: a raw file of 6x9 pixels that comes out red."""
+
+    sizes = SimpleNamespace(height=6, width=9)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        return None
+
+    def postprocess(self, use_camera_wb):
+        assert use_camera_wb
+        return np.full((6, 9, 3), (255, 0, 0), np.uint8)
+
+
+def test_i22_a_raw_file_is_developed_within_the_limit(tmp_path, monkeypatch):
+    fake = SimpleNamespace(imread=lambda _file: Developer())
+    monkeypatch.setitem(sys.modules, "rawpy", fake)
+    for source in raw_files(tmp_path):
+        read = load_image(source)
+        assert (read.pixels == (255, 0, 0)).all()
+        assert codes(read) == {"image-raw"}
+        with pytest.raises(ImageError, match="claims 9x6"):
+            load_image(source, max_pixels=53)
+    monkeypatch.setattr(fake, "imread", lambda _file: 1 / 0)
+    with pytest.raises(ImageError, match="image-broken"):
+        load_image(raw_photo())

@@ -223,6 +223,7 @@ STARTS = [
 @settings(max_examples=300)
 @given(start=st.sampled_from(STARTS), length=st.integers(0, 40), rest=st.binary(max_size=300))
 @example(start=b"P6 ", length=3, rest=b"9999999999 1 255\n")
+@example(start=b"II+\x00\x08\x00\x00\x00", length=8, rest=b"\xff" * 40)  # goes past any file
 def test_i13_no_bytes_whatever_break_the_reader(start, length, rest):
     data = start[:length] + rest
     try:

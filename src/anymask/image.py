@@ -99,8 +99,8 @@ def load_image(
         ``-frame``: a file that cannot be used. ``image-kind``, ``-dtype``, ``-shape``, ``-layout``,
         ``-bands``, ``-not-finite``: an object or array that cannot. ``image-option``: an argument.
     MissingExtraError
-        ``missing-heic``: a HEIC file, and pillow-heif is not installed. ``missing-raw``: a
-        camera's raw file.
+        ``missing-heic``, ``missing-raw``: a HEIC or a camera's raw file, and the package that
+        reads it is not installed.
 
     Examples
     --------

@@ -22,7 +22,7 @@ from anymask.image_arrays import Notes, Options, ends_of, not_finite, row_bands,
 
 _PHOTOMETRIC = 0x0106
 _NO_DATA = 42113  # GDAL's tag, text
-_TURNS = {
+TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -63,7 +63,7 @@ def _upright(
 ) -> UInt8[np.ndarray, "H W 3"]:
     """Band by band: converted to L or RGB, turned, written to its place."""
     width, height = picture.size
-    sideways, method = turn in _SIDEWAYS, _TURNS.get(turn)
+    sideways, method = turn in _SIDEWAYS, TURNS.get(turn)
     out = np.empty((width, height, 3) if sideways else (height, width, 3), np.uint8)
     for start, stop in row_bands(height, width):
         band = convert(picture.crop((0, start, width, stop)))

@@ -19,12 +19,15 @@ from PIL import Image
 
 from anymask.errors import ImageError, MissingExtraError, Note
 from anymask.image_arrays import Notes, Options, array_to_bytes
+from anymask.image_color import TURNS
 from anymask.image_sniff import (
     HEAD,
     SUFFIXES,
+    UNKNOWN,
     BinaryFile,
     claimed_size,
     ends_early,
+    is_raw_tiff,
     other_kind,
     picture_kind,
 )
@@ -56,12 +59,15 @@ def decode(file: BinaryFile, options: Options, notes: Notes, where: str | None) 
     if size == 0:
         raise ImageError("image-empty", "the file has 0 bytes", where=where, hint="fetch it again")
     kind, promised = picture_kind(head), SUFFIXES.get(PurePath(where or "").suffix.lower())
-    if kind == "raw" or (promised == "raw" and kind in (None, "TIFF")):
-        raise _raw(where)
+    if kind == "TIFF" and (promised == "raw" or is_raw_tiff(file)):
+        kind = "raw"
+    other = other_kind(head) if kind is None else ""
+    if kind == "raw" or (promised == "raw" and other == UNKNOWN):
+        return _develop(file, options, notes, where)
     if kind is None:
         raise ImageError(
             "image-not",
-            f"this is no picture but {other_kind(head)}",
+            f"this is no picture but {other}",
             given=head[:16],
             where=where,
             hint="give JPEG, PNG, WebP, TIFF, BMP, GIF, PNM, JPEG 2000, AVIF, HEIC, PSD or ICO",
@@ -74,12 +80,10 @@ def decode(file: BinaryFile, options: Options, notes: Notes, where: str | None) 
             options.check_size(claimed[1], claimed[0], where)
         picture = _open(file, kind, size, where)
         options.check_size(picture.height, picture.width, where)
-        if kind == "TIFF" and _is_raw(picture):
-            raise _raw(where)
         _choose_frame(picture, options, notes, where)
         options.check_size(picture.height, picture.width, where)
         deep = _has_deep_colours(picture, head)
-        _load(file, picture, kind, size, options, notes, where)
+        picture = _load(file, picture, kind, size, options, notes, where)
     return _all_bits(file, picture, options, notes) if deep else picture
 
 
@@ -99,20 +103,32 @@ def _quiet() -> Iterator[None]:
             filters.remove(_QUIET)
 
 
-def _raw(where: str | None) -> MissingExtraError:
-    return MissingExtraError(
-        "missing-raw",
-        "a camera's raw file must be developed first",
-        where=where,
-        hint="export it as TIFF or JPEG, or pass the array that the package rawpy gives",
-    )
-
-
-def _is_raw(picture: Image.Image) -> bool:
-    """A TIFF whose first picture is but the thumbnail of a raw one."""
-    tags = picture.tag_v2  # type: ignore[attr-defined]
-    thumbnail = isinstance(tags.get(0xFE), int) and tags[0xFE] & 1
-    return 0xC612 in tags or bool(thumbnail and 0x14A in tags)  # DNG's version; more pictures
+def _develop(file: BinaryFile, options: Options, notes: Notes, where: str | None) -> Image.Image:
+    """A camera's raw file by LibRaw with the camera's white balance: upright, sRGB, 8 bits."""
+    try:
+        rawpy = import_module("rawpy")
+    except ImportError as error:
+        raise MissingExtraError(
+            "missing-raw",
+            "a camera's raw file needs the package rawpy",
+            where=where,
+            hint="pip install 'anymask[raw]', or export it as TIFF or JPEG",
+        ) from error
+    file.seek(0)
+    try:
+        with rawpy.imread(file) as raw:
+            options.check_size(raw.sizes.height, raw.sizes.width, where)
+            notes["image-raw"] = Note("image-raw", "developed with the camera's white balance")
+            return Image.fromarray(raw.postprocess(use_camera_wb=True))
+    except ImageError:
+        raise
+    except Exception as error:  # as in _open
+        raise ImageError(
+            "image-broken",
+            "the raw file is damaged or of an unknown camera",
+            where=where,
+            hint="fetch it again, or export it as TIFF or JPEG",
+        ) from error
 
 
 def _open(file: BinaryFile, kind: str, size: int, where: str | None) -> Image.Image:
@@ -200,16 +216,19 @@ def _load(
     options: Options,
     notes: Notes,
     where: str | None,
-) -> None:
-    """Decode all pixels; with ``partial`` keep what came before a fault."""
+) -> Image.Image:
+    """All pixels decoded; with ``partial`` those that came before a fault."""
     tags = getattr(picture, "tag_v2", {})
     if tags.get(_ORIENTATION, 1) not in range(1, 9):  # valid ones Pillow turns itself, in a TIFF
         notes["image-exif"] = Note("image-exif", "an orientation that makes no sense was ignored")
+    if not isinstance(picture.info.get("xmp", b""), bytes | str):  # would stop Pillow at the end
+        del picture.info["xmp"]
+        notes["image-exif"] = Note("image-exif", "broken XMP data were ignored")
     places = [(tags.get(a), tags.get(b)) for a, b in ((273, 279), (324, 325))]  # strips, tiles
     strips = [pair for a, b in places if a and b for pair in zip(a, b, strict=False)]
     try:
         picture.load()
-        return
+        return picture
     except Image.DecompressionBombError as error:
         raise _bomb(error, where) from error
     except MemoryError as error:
@@ -223,9 +242,11 @@ def _load(
     if options.partial:
         picture.tile = []  # type: ignore[attr-defined]  # nothing more is asked for
         with contextlib.suppress(Exception):  # nothing at all was decoded: the fault stands
-            picture.load()
+            part = picture.copy() if tags else picture  # whose size may not be turned as it should
+            part.load()
             notes["image-partial"] = Note("image-partial", "a damaged file is shown in part")
-            return
+            turn = TURNS.get(tags.get(_ORIENTATION, 1))
+            return part if turn is None else part.transpose(turn)
     cut = _is_cut(file, kind, size, fault, strips)
     raise ImageError(
         "image-truncated" if cut else "image-broken",

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 HEAD = 1024  # bytes that the patterns look at
+UNKNOWN = "something unknown"
 
 _PICTURES = (  # start of a file -> format
     (rb"\xff\xd8\xff", "JPEG"),
@@ -62,7 +63,13 @@ _SUFFIXES = {  # what a name promises
     "raw": ".3fr .arw .cr2 .cr3 .crw .dng .erf .nef .nrw .orf .pef .raf .rw2 .srw",
 }
 SUFFIXES = {suffix: kind for kind, line in _SUFFIXES.items() for suffix in line.split()}
-_TIFF_TYPES = dict(enumerate((1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4), 1))  # type -> bytes
+# reading, or going, to where a forged length leads
+_PAST_THE_END = (struct.error, IndexError, ValueError, OverflowError, OSError)
+_TIFF_TYPES = {  # type -> bytes, how one number is written
+    **{1: (1, "B"), 2: (1, ""), 3: (2, "H"), 4: (4, "L"), 5: (8, ""), 6: (1, "b"), 7: (1, "")},
+    **{8: (2, "h"), 9: (4, "l"), 10: (8, ""), 11: (4, ""), 12: (8, ""), 13: (4, "L")},
+    **{16: (8, "Q"), 17: (8, "q"), 18: (8, "Q")},
+}
 
 
 @runtime_checkable
@@ -96,16 +103,51 @@ def other_kind(head: bytes) -> str:
         whole = head[:-4] if len(head) == HEAD else head  # a character may be cut in two
         with contextlib.suppress(UnicodeDecodeError):
             found = "text" if "\x00" not in whole.decode() else None
-    return found or "something unknown"
+    return found or UNKNOWN
 
 
 def _starts(head: bytes, pattern: bytes) -> bool:
     return re.match(pattern, head, re.DOTALL | re.IGNORECASE) is not None
 
 
+def is_raw_tiff(file: BinaryFile) -> bool:
+    """A TIFF of a camera's sensor, or whose first picture is but the thumbnail of such a one."""
+    try:
+        tags = {tag: value for tag, (value, _) in _first_directory(file).items()}
+    except _PAST_THE_END:
+        return False
+    version, thumbnail, others, meaning = (tags.get(t) for t in (0xC612, 0xFE, 0x14A, 0x106))
+    sensor = meaning in (32803, 34892)  # a colour filter array, linear raw
+    return version is not None or sensor or bool((thumbnail or 0) & 1 and others is not None)
+
+
+def _first_directory(file: BinaryFile) -> dict[int, tuple[int, int]]:
+    """A TIFF's tags: the number, or where its data lie, and where data outside the tag end."""
+
+    def read(form: str, at: int) -> tuple[int, ...]:
+        file.seek(at)
+        return struct.unpack(order + form, file.read(struct.calcsize(order + form)))
+
+    file.seek(0)
+    order = "<" if file.read(2) == b"II" else ">"
+    big = read("H", 2) == (43,)
+    word, room, width = ("Q", 8, 20) if big else ("L", 4, 12)
+    (start,) = read(word, 8 if big else 4)
+    (count,) = read("Q" if big else "H", start)
+    start += 8 if big else 2
+    tags = {}
+    for at in range(start, start + width * min(count, 4096), width):
+        tag, kind, number = read("HH" + word, at)
+        size, form = _TIFF_TYPES.get(kind, (0, ""))
+        outside = size * number > room
+        (value,) = read(word if outside or not form else form, at + width - room)
+        tags[tag] = (value, value + size * number if outside else 0)
+    return tags
+
+
 def claimed_size(file: BinaryFile, head: bytes, kind: str) -> tuple[int, int] | None:
     """(width, height) for formats whose readers allocate, or give up, before they tell."""
-    with contextlib.suppress(struct.error, ValueError, IndexError):
+    with contextlib.suppress(*_PAST_THE_END):
         if kind == "GIF":
             return _gif_size(head)
         if kind == "WEBP" and head[12:16] == b"VP8X":
@@ -172,20 +214,9 @@ def ends_early(file: BinaryFile, kind: str, size: int, strips: list[tuple[int, i
         file.seek(max(0, size - 2**16))
         return b"\xff\xd9" not in file.read(2**16)  # bytes may follow the end marker
 
-    def tiff() -> bool:  # the first directory, and what its entries point to
-        order = "<" if number("<H", 0) == 0x4949 else ">"
-        big = number(order + "H", 2) == 43
-        word, step = (order + "Q", 20) if big else (order + "L", 12)
-        directory = number(word, 8 if big else 4)
-        count = number(order + ("Q" if big else "H"), directory)
-        first, room = directory + (8 if big else 2), 8 if big else 4
-        if first + step * min(count, 2**16) > size:
-            return True
-        for at in range(first, first + step * min(count, 2**16), step):
-            length = number(word, at + 4) * _TIFF_TYPES.get(number(order + "H", at + 2), 0)
-            if length > room and number(word, at + 4 + room) + length > size:
-                return True
-        return any(offset + length > size for offset, length in strips)
+    def tiff() -> bool:
+        ends = [end for _, end in _first_directory(file).values()]
+        return max(ends + [offset + length for offset, length in strips], default=0) > size
 
     def icons() -> bool:
         return any(
@@ -210,5 +241,5 @@ def ends_early(file: BinaryFile, kind: str, size: int, strips: list[tuple[int, i
     }
     try:
         return lengths[kind]() if kind in lengths else False
-    except struct.error:
+    except _PAST_THE_END:
         return True  # even the lengths are cut off
