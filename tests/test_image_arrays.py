@@ -39,7 +39,7 @@ def encoded(picture, kind, **how):
     return file.getvalue()
 
 
-def deep_png(values):
+def deep_png(values, key=None):
     """A PNG of 16-bit grey, grey + alpha, RGB or RGBA, which Pillow cannot write."""
     import struct
     import zlib
@@ -48,7 +48,9 @@ def deep_png(values):
     rows = b"".join(b"\x00" + row.astype(">u2").tobytes() for row in values)
     kind = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
     head = struct.pack(">LLBBBBB", width, height, 16, kind, 0, 0, 0)
-    parts = ((b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    parts = [(b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    if key is not None:  # the transparent value
+        parts.insert(1, (b"tRNS", np.asarray(key).astype(">u2").tobytes()))
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">L", len(data)) + name + data + struct.pack(">L", zlib.crc32(name + data))
         for name, data in parts
@@ -99,6 +101,17 @@ def test_i04_colours_of_16_bits_are_stretched_jointly():
     tiff = cv2.imencode(".tiff", np.ascontiguousarray(values[..., ::-1]))[1].tobytes()
     for source in (values, deep_png(values), tiff):
         assert np.array_equal(load_image(source).pixels, wanted)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_i07_a_transparent_value_of_16_bits_shows_the_background(channels):
+    values = (np.arange(12 * channels) * 1000).reshape(3, 4, channels)
+    read = load_image(deep_png(values, key=values[1, 2]), background=(1, 2, 3))
+    assert tuple(read.pixels[1, 2]) == (1, 2, 3)
+    wanted = stretch(values, values.min(), values.max())
+    wanted = np.broadcast_to(wanted, read.pixels.shape).copy()
+    wanted[1, 2] = (1, 2, 3)
+    assert np.array_equal(read.pixels, wanted)
 
 
 def test_i04_a_range_overrides_and_clips():

@@ -9,7 +9,7 @@ import contextlib
 import re
 import struct
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from pathlib import PurePath
 
@@ -154,7 +154,7 @@ def _open(file: BinaryFile, kind: str, size: int, where: str | None) -> Image.Im
     try:
         return reader(file, "")
     except Image.DecompressionBombError as error:
-        raise _bomb(error, where) from error
+        raise _bomb(where) from error
     except Exception as error:  # on damaged files Pillow's readers raise almost anything
         if _is_cut(file, kind, size, error, []):
             raise ImageError(
@@ -171,7 +171,7 @@ def _open(file: BinaryFile, kind: str, size: int, where: str | None) -> Image.Im
         ) from error
 
 
-def _bomb(error: Exception, where: str | None) -> ImageError:
+def _bomb(where: str | None) -> ImageError:
     """Pillow's own limit, met inside a reader, where no size is told beside the picture's."""
     return ImageError(
         "image-too-large",
@@ -192,16 +192,15 @@ def _choose_frame(picture: Image.Image, options: Options, notes: Notes, where: s
     if wanted > last:
         raise ImageError("image-frame", f"there are frames 0 to {last}", given=wanted, where=where)
     if count > 1 and options.frame is None:
-        text = f"{count} layers were flattened" if layered else f"frame 0 of {count} was taken"
-        notes["image-frames"] = Note("image-frames", f"{text}; frame= chooses another")
-        if layered:
-            notes["image-frames"] = Note("image-frames", text)
+        taken = f"frame 0 of {count} was taken; frame= chooses another"
+        text = f"{count} layers were flattened" if layered else taken
+        notes["image-frames"] = Note("image-frames", text)
     if layered or picture.tell() == wanted:
         return
     try:
         picture.seek(wanted)
     except Image.DecompressionBombError as error:
-        raise _bomb(error, where) from error
+        raise _bomb(where) from error
     except Exception as error:  # as in _open
         raise ImageError(
             "image-frame", "the frame cannot be reached", given=wanted, where=where
@@ -224,13 +223,11 @@ def _load(
     if not isinstance(picture.info.get("xmp", b""), bytes | str):  # would stop Pillow at the end
         del picture.info["xmp"]
         notes["image-exif"] = Note("image-exif", "broken XMP data were ignored")
-    places = [(tags.get(a), tags.get(b)) for a, b in ((273, 279), (324, 325))]  # strips, tiles
-    strips = [pair for a, b in places if a and b for pair in zip(a, b, strict=False)]
     try:
         picture.load()
         return picture
     except Image.DecompressionBombError as error:
-        raise _bomb(error, where) from error
+        raise _bomb(where) from error
     except MemoryError as error:
         raise ImageError(
             "image-memory",
@@ -247,7 +244,7 @@ def _load(
             notes["image-partial"] = Note("image-partial", "a damaged file is shown in part")
             turn = TURNS.get(tags.get(_ORIENTATION, 1))
             return part if turn is None else part.transpose(turn)
-    cut = _is_cut(file, kind, size, fault, strips)
+    cut = _is_cut(file, kind, size, fault, _strips(tags))
     raise ImageError(
         "image-truncated" if cut else "image-broken",
         f"the file ends after {size} bytes, inside the pixel data"
@@ -256,6 +253,15 @@ def _load(
         where=where,
         hint="fetch it again or pass partial=True",
     ) from fault
+
+
+def _strips(tags: Mapping[int, object]) -> list[tuple[int, int]]:
+    """(offset, bytes) of a TIFF's strips or tiles, as far as they make sense."""
+    pairs: list[tuple[object, object]] = []
+    for offsets, lengths in ((tags.get(273), tags.get(279)), (tags.get(324), tags.get(325))):
+        if isinstance(offsets, tuple) and isinstance(lengths, tuple):
+            pairs += zip(offsets, lengths, strict=False)
+    return [(a, b) for a, b in pairs if isinstance(a, int) and isinstance(b, int)]
 
 
 def _is_cut(
@@ -270,7 +276,7 @@ def _has_deep_colours(picture: Image.Image, head: bytes) -> bool:
     if picture.format == "PNG":
         return head[24] == 16 and picture.mode[0] != "I"
     bits = getattr(picture, "tag_v2", {}).get(0x0102, ())
-    return len(bits) > 1 and set(bits) == {16}
+    return isinstance(bits, tuple) and len(bits) > 1 and set(bits) == {16}
 
 
 def _all_bits(
@@ -290,8 +296,11 @@ def _all_bits(
         read = None
     deep = _as_rgb(read)
     seen = np.asarray(picture)
-    if deep is None or deep.shape != seen.shape or not np.array_equal(deep >> 8, seen):
+    channels = seen.shape[-1]  # OpenCV makes alpha of a transparent colour, Pillow keeps its value
+    same = deep is not None and deep.shape[:2] == seen.shape[:2] and channels <= deep.shape[2]
+    if deep is None or not same or not np.array_equal(deep[..., :channels] >> 8, seen):
         notes["image-16bit"] = Note("image-16bit", "of 16-bit colours the upper 8 bits were taken")
+        picture.info.pop("transparency", None)  # a colour of 16 bits, which names none of 8
         return picture
     whole = Image.fromarray(array_to_bytes(deep, options, notes))
     whole.info = {key: value for key, value in picture.info.items() if key != "transparency"}
