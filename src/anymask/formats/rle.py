@@ -11,9 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Int
 
-from anymask.errors import DataError
-
-_LONGEST_NUMBER = 7  # characters of 5 bits: more is no run of any image
+from anymask.mask_rle import decode_rle, runs_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,37 +47,11 @@ class Rle:
         DataError
             ``rle-broken``: the runs are no runs, or do not fill the size.
         """
-        runs = self.runs()
-        height, width = self.size
-        bits = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
-        return np.ascontiguousarray(bits.reshape(width, height).T)
+        return decode_rle(self.coco)
 
     def runs(self) -> Int[np.ndarray, " runs"]:
         """The run lengths, px, checked; errors as in `decode`."""
-        digits = np.frombuffer(self.counts, np.uint8).astype(np.int64) - 48
-        if len(digits) == 0 or digits.min() < 0 or digits.max() > 63 or digits[-1] & 32:
-            raise DataError("rle-broken", "counts are no runs", given=self.counts)
-        last = np.flatnonzero(digits & 32 == 0)  # the last character of each number
-        first = np.concatenate(([0], last[:-1] + 1))
-        length = last - first + 1
-        if length.max() > _LONGEST_NUMBER:
-            raise DataError("rle-broken", "counts hold a run of absurd length", given=self.counts)
-        place = np.arange(len(digits)) - np.repeat(first, length)
-        numbers = np.add.reduceat((digits & 31) << (5 * place), first)
-        numbers -= (digits[last] >> 4 & 1) << (5 * length)  # the sign bit
-        runs = numbers.copy()
-        # from the fourth number on, each is the difference to the one two before
-        runs[1::2] = np.cumsum(numbers[1::2])
-        runs[2::2] = np.cumsum(numbers[2::2])
-        height, width = self.size
-        filled = height * width
-        if runs.min() < 0 or runs.max() > filled or int(runs.sum()) != filled:
-            raise DataError(
-                "rle-broken",
-                f"the runs do not fill {height} x {width} pixels",
-                given=self.counts,
-            )
-        return runs
+        return runs_of(self.coco)
 
     @classmethod
     def from_runs(cls, runs: Sequence[int], size: tuple[int, int]) -> "Rle":
