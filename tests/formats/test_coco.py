@@ -66,6 +66,7 @@ def test_a_ring_has_an_outline_with_a_hole() -> None:
     assert len(polygon) == 2
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation")  # of pycocotools with numpy 2.4
 def test_pycocotools_reads_the_run_lengths() -> None:
     mask = np.arange(35).reshape(5, 7) % 3 == 0
     entry = json.loads(to_text(masks_to_entries(Masks.from_bits(mask[None]))[0]))

@@ -55,7 +55,7 @@ class Command:
     @property
     def epilog(self) -> str | None:
         """The end of its help; empty lines make paragraphs."""
-        lines = [f"  anymask {self.name} {example}" for example in self.examples]
+        lines = [f"  anymask {self.name} {example}".rstrip() for example in self.examples]
         return "\n\n".join(["Examples:", *lines]) if lines else None
 
     def load(self) -> Any:
@@ -84,7 +84,7 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         name="doctor",
-        summary="Say what this machine has and what is missing.",
+        summary="Say what this machine has for anymask and what is missing.",
         function="doctor",
     ),
     Command(
@@ -118,16 +118,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with _until_terminated(), json_stdout() if as_json else nullcontext():
             try:
-                code = build(args)(args=args, prog_name="anymask", standalone_mode=False)
+                code = _run(args)
             except BaseException as error:  # the one place where all of them end
                 code = report(error, as_json=as_json)
             sys.stdout.flush()
-            return code if isinstance(code, int) else OK
+            return code
     except BrokenPipeError:
         _close_stdout()
         return BROKEN_PIPE
     except KeyboardInterrupt:
         return INTERRUPTED
+
+
+def _run(args: list[str]) -> int:
+    """One command line; errors come out as they are."""
+    command = build(args)
+    if _completing():
+        command(prog_name="anymask")
+    try:
+        # not the parser's own main, which has other ideas of Ctrl-C and broken pipes
+        with command.make_context("anymask", args) as context:
+            command.invoke(context)
+    except typer.Exit as end:
+        return end.exit_code
+    return OK
 
 
 def build(args: Sequence[str]) -> Any:
@@ -152,17 +166,27 @@ def build(args: Sequence[str]) -> Any:
         pass
 
     named = next((arg for arg in args if not arg.startswith("-")), None)
-    completing = any(key.endswith("_COMPLETE") for key in os.environ)
     for row in COMMANDS:
-        if not completing and row.name != named:
+        if row.name != named and not _completing():
             app.command(row.name, help=row.summary)(_only_summary)
             continue
         loaded = row.load()
         if isinstance(loaded, typer.Typer):
             app.add_typer(loaded, name=row.name, help=row.summary, epilog=row.epilog)
         else:
-            app.command(row.name, epilog=row.epilog)(loaded)
+            app.command(row.name, help=_flowing(loaded.__doc__), epilog=row.epilog)(loaded)
     return typer.main.get_command(app)
+
+
+def _completing() -> bool:
+    """Whether a shell asks what could be typed next."""
+    return "_ANYMASK_COMPLETE" in os.environ
+
+
+def _flowing(text: str) -> str:
+    """A docstring whose paragraphs are lines, so that they fill a terminal of any width."""
+    paragraphs = text.strip().split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 
 
 def _only_summary() -> None:

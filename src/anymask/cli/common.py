@@ -61,6 +61,8 @@ def exit_code(error: BaseException) -> int:
         return INPUT if isinstance(error, _OF_INPUT) else ENVIRONMENT
     if isinstance(error, ReportedError):
         return error.code
+    if isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError):
+        return BROKEN_PIPE  # as rich ends it
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else OK if error.code is None else BUG
     if isinstance(error, KeyboardInterrupt | typer.Abort):

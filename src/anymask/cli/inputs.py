@@ -133,24 +133,32 @@ def _is_pattern(argument: str) -> bool:
 def _holder(argument: str) -> str:
     """The folder that all items of an argument are in."""
     if _is_pattern(argument):
-        while glob.has_magic(argument):
-            argument = os.path.dirname(argument)  # noqa: PTH120 - keeps "" for the current folder
-        return argument or "."
+        return _plain_start(argument) or "."
     if Path(argument).is_dir():
         return argument
     return os.path.dirname(argument) or "."  # noqa: PTH120
 
 
+def _plain_start(pattern: str) -> str:
+    """The folders of a pattern before its first wildcard; "" for the current one."""
+    while glob.has_magic(pattern):
+        pattern = os.path.dirname(pattern)  # noqa: PTH120
+    return pattern
+
+
 def _glob(pattern: str) -> Iterator[str]:
-    """Files that fit a pattern, in natural order; of the names, one string each is held."""
+    """Files that fit a pattern, in natural order; of the names, one short string each is held."""
     folder, last = os.path.split(pattern)
     if glob.has_magic(folder) or last == "**":
         found: Iterator[str] = glob.iglob(pattern, recursive=True)  # noqa: PTH207 - of any path
     else:
         found = _listed(folder, last)
-    lines = [f"{natural(path)}\x00{path}" for path in found if not Path(path).is_dir()]
+    start = _plain_start(pattern)
+    start = os.path.join(start, "") if start else ""  # noqa: PTH118
+    ends = (path.removeprefix(start) for path in found if not Path(path).is_dir())
+    lines = [f"{natural(end)}\x00{end}" for end in ends]
     lines.sort()
-    return (line.partition("\x00")[2] for line in lines)
+    return (start + line.partition("\x00")[2] for line in lines)
 
 
 def _listed(folder: str, pattern: str) -> Iterator[str]:

@@ -230,8 +230,8 @@ class _Run:
                 entry = {"file": item.path, "masks": [], "notes": [], "error": describe(error)}
                 self.out.add(entry)
             else:
-                where = "" if not self.many or error.where else f" (in {shown_text(item.path)})"
-                say(line_of(error) + where)
+                line, file = line_of(error), shown_text(item.path)
+                say(line if file in line or not self.many else f"{line} (in {file})")
         else:
             self.done += 1
 
