@@ -19,7 +19,7 @@ def tight_boxes(masks: Bool[np.ndarray, "*N H W"]) -> Int64[np.ndarray, "*N 4"]:
     >>> tight_boxes(np.array([[False, True, True]]))
     array([1, 0, 2, 0])
     """
-    rows, columns = masks.any(-1), masks.any(-2)
+    rows, columns = np.asarray(masks.any(-1)), np.asarray(masks.any(-2))
     height, width = masks.shape[-2:]
     found = np.stack(
         [

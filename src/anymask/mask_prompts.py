@@ -77,7 +77,7 @@ def parse_masks(
     elif kind == "probability":
         masks, fill = array.astype(np.float32), 0.0
         if array.dtype == np.uint8 and array.max(initial=0) > 1:
-            masks = masks / 255
+            masks = masks / np.float32(255)
         notes.append(Note("mask-probability", "a mask within 0..1 was taken as probabilities"))
     elif kind == "logits":
         masks, fill = array.astype(np.float32), -SURE
@@ -131,7 +131,7 @@ def _checked(value: Any, frame: Frame) -> tuple[Shaped[np.ndarray, "P h w"], boo
             f"have {sizes[2]}",
             hint="it fits if swapped: transpose it" if turned else "scale it to one of the two",
         )
-    strange = np.argwhere(~np.isfinite(array)) if array.dtype.kind == "f" else ()
+    strange = np.argwhere(~np.isfinite(array))
     if len(strange):
         at = "".join(f"[{i}]" for i in strange[0])
         raise PromptError("not-finite", "a mask holds numbers not finite", where=f"masks{at}")
@@ -159,7 +159,7 @@ def _to_low(
     full = np.full(frame.padded, fill, np.float32)
     full[:height, :width] = cv2.resize(mask, (width, height), interpolation=how)
     (h, w), stride = frame.logits, frame.mask_stride
-    return full.reshape(h, stride, w, stride).mean((1, 3))
+    return np.asarray(full.reshape(h, stride, w, stride).mean((1, 3)))
 
 
 def _describe(

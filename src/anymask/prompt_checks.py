@@ -153,8 +153,8 @@ def _numbers(value: Any, where: str) -> Float32[np.ndarray, "..."]:
             where=where if index is None else where + index,
             hint="give px of the image",
         )
-    strange = np.argwhere(~(np.abs(array) <= _MOST)) if array.dtype.kind == "f" else ()
-    if len(strange):
+    strange = np.argwhere(~(np.abs(array) <= _MOST))
+    if array.dtype.kind == "f" and len(strange):
         at = "".join(f"[{i}]" for i in strange[0])
         raise PromptError("not-finite", "a number is not finite", given=value, where=where + at)
     return np.asarray(array, np.float32)

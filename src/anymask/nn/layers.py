@@ -1,6 +1,7 @@
 """Small layers that several networks share."""
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float
@@ -33,7 +34,7 @@ class Mlp(nn.Module):
         super().__init__()
         sizes = [width, *[hidden] * (depth - 1), output]
         self.layers = nn.ModuleList(
-            nn.Linear(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True)
+            nn.Linear(a, b) for a, b in pairwise(sizes)
         )
         self.activation = activation
 

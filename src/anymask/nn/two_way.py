@@ -8,7 +8,6 @@ on one image: all work on them is shared until the first look at the tokens make
 Letters: P prompts, M tokens, K = h w image cells, C channels.
 """
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
