@@ -197,7 +197,7 @@ def test_wider_integers_stay_in_0_to_255_and_are_stretched_beyond(values):
     bad=st.sampled_from([np.nan, np.inf, -np.inf]),
     data=st.data(),
 )
-@settings(max_examples=40)
+@settings(max_examples=25)
 def test_i06_nan_and_infinity_are_counted_and_placed(values, bad, data):
     height, width = values.shape
     y, x = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
@@ -265,7 +265,7 @@ def test_i08_grey_and_bits_become_three_channels_and_bands_choose_in_files_too()
 
 
 @given(size=st.tuples(st.integers(1, 40), st.integers(1, 40)))
-@settings(max_examples=40)
+@settings(max_examples=25)
 def test_i16_every_size_keeps_its_shape(size):
     values = np.full((*size, 3), 7, np.uint8)
     for kind in ("PNG", "JPEG", "BMP"):
@@ -307,7 +307,7 @@ def test_i18_red_stays_red_and_bgr_is_only_what_is_said_to_be():
 
 
 @given(values=pictures, data=st.data())
-@settings(max_examples=40)
+@settings(max_examples=25)
 def test_i19_any_memory_order_gives_the_bits_of_a_contiguous_copy(values, data):
     step = st.sampled_from([1, 2, -1, -2])
     rows, columns = data.draw(step), data.draw(step)

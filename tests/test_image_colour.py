@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
@@ -161,6 +161,7 @@ def test_i25_grey_of_another_gamma_becomes_srgb():
     assert np.abs(read.pixels[0, 0] - wanted).max() <= 2
 
 
+@settings(max_examples=40)
 @given(cut=st.integers(0, len(ADOBE)), junk=st.binary(max_size=40))
 def test_i25_a_broken_profile_never_breaks_the_picture(cut, junk):
     data = encoded(photo((8, 8)), "PNG", icc_profile=ADOBE[:cut] + junk)

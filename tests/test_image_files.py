@@ -158,7 +158,7 @@ def with_exif(blob, kind="JPEG"):
 PLAIN = load_image(encoded(photo((24, 16)), "JPEG")).pixels
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(blob=st.binary(max_size=200), kind=st.sampled_from(["PNG", "WEBP"]))
 def test_i02_broken_exif_is_ignored_in_other_formats(blob, kind):
     whole = load_image(encoded(photo((24, 16)), kind)).pixels
@@ -176,6 +176,7 @@ def test_i02_xmp_of_a_wrong_type_is_ignored():
     assert codes(read) == {"image-exif"}
 
 
+@settings(max_examples=50)
 @given(blob=st.binary(max_size=200))
 @example(blob=b"II*\x00\xff\xff\xff\xff")
 @example(blob=b"MM\x00*\x00\x00\x00\x08\xff\xff")
