@@ -79,7 +79,8 @@ class ImagePredictor:
     cache
         Where features are kept between runs, or None.
     zoom
-        Take a second, closer look at small objects where the model's row provides for it.
+        Take a second, closer look at small objects where the model's row provides for it: at the
+        mask with the highest score of each prompt.
     max_bytes
         Bound of what a batch of prompts may take beside the result.
 
@@ -264,14 +265,14 @@ class ImagePredictor:
         fill_masks(masks.reshape(-1, *frame.image), logits.flatten(0, 1), frame)
         zoom = self.model.variant.zoom
         if self.zoom and zoom is not None:
-            for p in range(len(prompts)):
+            for p, best in enumerate(scores.argmax(1).tolist()):
                 one = prompts.take([p])
-                look = look_closer(self.model, embedding, one, logits[p], scores[p], zoom)
+                look = look_closer(self.model, embedding, one, logits[p, best], zoom)
                 if look is not None:
-                    rows, at = list(look.chosen), look.window
-                    masks[p, rows] = False
-                    masks[p, rows, at.y0 : at.y1, at.x0 : at.x1] = look.masks
-                    logits[p, rows], scores[p, rows] = look.logits, look.scores
+                    at = look.window
+                    masks[p, best] = False
+                    masks[p, best, at.y0 : at.y1, at.x0 : at.x1] = look.mask
+                    logits[p, best], scores[p, best] = look.logits, look.score
         return Prediction(
             masks=masks,
             scores=scores.cpu().numpy(),

@@ -4,8 +4,7 @@ The object (its box, or its first mask) is cut out with a margin, encoded again 
 and decoded with the same prompt and the first logits. Interactive segmentation calls this zoom-in
 (Sofiiuk et al. 2022, arXiv:2102.06583).
 
-Everything here is a function of (model, embedding, prompt, first answer). Letters: M masks of one
-prompt, K of them looked at again, h w low-resolution logits.
+Everything here is a function of (model, embedding, prompt, first answer).
 """
 
 import math
@@ -43,11 +42,6 @@ class Window:
         """(H, W), px."""
         return self.y1 - self.y0, self.x1 - self.x0
 
-    def holds(self, box: Box) -> bool:
-        """Whether a box lies inside."""
-        x0, y0, x1, y1 = box
-        return self.x0 <= x0 and self.y0 <= y0 and x1 <= self.x1 and y1 <= self.y1
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Look:
@@ -55,64 +49,54 @@ class Look:
 
     Attributes
     ----------
-    chosen
-        Which of the first masks were looked at again.
     window
-        Where; outside it they are empty.
-    masks
+        Where; outside it the mask is empty.
+    mask
         What is in the window.
     logits
         In the frame of the whole image, so that they can be fed back.
-    scores
+    score
         Predicted IoU.
     """
 
-    chosen: tuple[int, ...]
     window: Window
-    masks: Bool[np.ndarray, "K y x"]
-    logits: Float[Tensor, "K h w"]
-    scores: Float[Tensor, " K"]
+    mask: Bool[np.ndarray, "y x"]
+    logits: Float[Tensor, "h w"]
+    score: Float[Tensor, ""]
 
 
 def look_closer(
     model: Model,
     embedding: ImageEmbedding,
     prompt: Prompts,
-    logits: Float[Tensor, "M h w"],
-    scores: Float[Tensor, " M"],
+    logits: Float[Tensor, "h w"],
     zoom: Zoom,
 ) -> Look | None:
     """A second look at one prompt's object, or None where it is large or nothing was found.
 
-    The crop is made around the prompt's box, else around the mask with the highest score. Masks
-    that reach out of the crop (the whole for which the crop shows a part) are not looked at again.
-    Each other mask is refined from its own logits; output 0 answers, for the prompt is clear now.
+    The crop is made around the prompt's box, else around the first mask. Output 0 answers, for
+    with the first logits the prompt is clear.
     """
-    boxes = [mask_box(mask, embedding.frame) for mask in logits]
-    first = boxes[int(scores.argmax())]
+    box = mask_box(logits, embedding.frame)
     if prompt.boxes is not None:
         x0, y0, x1, y1 = (float(v) for v in prompt.boxes[0])
-        first = x0, y0, x1, y1
-    window = None if first is None else choose_window(first, prompt, embedding.size, zoom)
+        box = x0, y0, x1, y1
+    window = None if box is None else choose_window(box, prompt, embedding.size, zoom)
     if window is None:
         return None
-    within = [box is not None and window.holds(box) for box in boxes]
-    chosen = [m for m in range(len(boxes)) if within[m] or prompt.boxes is not None]
-    if not chosen:
-        return None
     frame = Frame.fit(window.size, model.variant.spec, zoom.side)
-    known = resample(logits[chosen], embedding.frame, frame, (window.x0, window.y0))
+    known = resample(logits[None], embedding.frame, frame, (window.x0, window.y0))
     pixels = np.ascontiguousarray(embedding.pixels[window.y0 : window.y1, window.x0 : window.x1])
-    moved = replace(move(prompt, window).take([0] * len(chosen)), masks=known.cpu().numpy())
-    found, again = decode(model, encode(model, pixels, frame), moved, frame)
-    masks = np.empty((len(chosen), *window.size), bool)
-    fill_masks(masks, found[:, 0], frame)
+    moved = replace(move(prompt, window), masks=known.cpu().numpy())
+    outputs, scores = decode(model, encode(model, pixels, frame), moved, frame)
+    found = outputs[:, 0]
+    masks = np.empty((1, *window.size), bool)
+    fill_masks(masks, found, frame)
     return Look(
-        chosen=tuple(chosen),
         window=window,
-        masks=masks,
-        logits=_inside(logits[chosen], found[:, 0], embedding.frame, frame, window),
-        scores=again[:, 0],
+        mask=masks[0],
+        logits=_whole(logits, found, embedding.frame, frame, window),
+        score=scores[0, 0],
     )
 
 
@@ -202,27 +186,25 @@ def _weights(source: Frame, target: Frame, axis: int, shift: int) -> Float[Tenso
     return weights.view(count, samples, known).mean(1).float()
 
 
-def _inside(
-    before: Float[Tensor, "K h w"],
-    found: Float[Tensor, "K h2 w2"],
+def _whole(
+    before: Float[Tensor, "h w"],
+    found: Float[Tensor, "1 h2 w2"],
     frame: Frame,
     cropped: Frame,
     window: Window,
-) -> Float[Tensor, "K h w"]:
+) -> Float[Tensor, "h w"]:
     """Logits of the whole image: what was found inside the window, background outside."""
-    again = resample(found, cropped, frame, (-window.x0, -window.y0))
+    again = resample(found, cropped, frame, (-window.x0, -window.y0))[0]
     (h, w), (across, down) = frame.logits, frame.cell
     xs = (torch.arange(w, device=found.device) + 0.5) * across
     ys = (torch.arange(h, device=found.device) + 0.5) * down
     columns = (xs >= window.x0) & (xs < window.x1)
     rows = (ys >= window.y0) & (ys < window.y1)
     whole = torch.where(rows[:, None] & columns, again, before.clamp(max=_OUTSIDE))
-    # an object smaller than a cell would be lost: its strongest point speaks for its cell
-    for k in range(len(found)):
-        strongest = int(found[k].argmax())
-        height = float(found[k].flatten()[strongest])
-        if height > 0 and not bool((whole[k] > 0).any()):
-            y, x = divmod(strongest, found.shape[-1])
-            px = (x + 0.5) * cropped.cell[0] + window.x0, (y + 0.5) * cropped.cell[1] + window.y0
-            whole[k, min(h - 1, int(px[1] / down)), min(w - 1, int(px[0] / across))] = height
+    highest = float(found.max())
+    if highest > 0 and not bool((whole > 0).any()):
+        # an object smaller than a cell would be lost: its strongest point speaks for its cell
+        y, x = divmod(int(found[0].argmax()), found.shape[-1])
+        px = (x + 0.5) * cropped.cell[0] + window.x0, (y + 0.5) * cropped.cell[1] + window.y0
+        whole[min(h - 1, int(px[1] / down)), min(w - 1, int(px[0] / across))] = highest
     return whole
