@@ -195,7 +195,11 @@ VARIANTS: tuple[Variant, ...] = (
             point_shift_px=0.5,
             padding=lone_padding,
         ),
-        weights=Asset(file="nano.safetensors"),
+        weights=Asset(
+            file="nano.safetensors",
+            bytes=14_336_498,
+            sha256="cef2b1c3b61be0991799769e07a7062a33e53888e96522fd4aed3c476455b355",
+        ),
         licence="Apache-2.0",
         summary="bundled; a click in milliseconds on any CPU, offline",
         parameters=7_153_845,
