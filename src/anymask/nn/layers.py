@@ -33,9 +33,7 @@ class Mlp(nn.Module):
     ) -> None:
         super().__init__()
         sizes = [width, *[hidden] * (depth - 1), output]
-        self.layers = nn.ModuleList(
-            nn.Linear(a, b) for a, b in pairwise(sizes)
-        )
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
         self.activation = activation
 
     def forward(self, x: Float[Tensor, "*N C"]) -> Float[Tensor, "*N D"]:
