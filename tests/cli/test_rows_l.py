@@ -75,6 +75,15 @@ class Ended:
     err: bytes = b""
 
 
+def _as_in_a_terminal() -> None:
+    """In the child: take the terminal, and heed Ctrl-C even where the tests run in the background.
+
+    A shell starts background jobs with interrupts ignored, and children inherit that.
+    """
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Terminal:
     """A process on a terminal of its own, whose screen and keyboard we are."""
 
@@ -88,7 +97,7 @@ class Terminal:
             stdout=slave,
             stderr=slave,
             start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            preexec_fn=_as_in_a_terminal,
         )
         os.close(slave)
 
