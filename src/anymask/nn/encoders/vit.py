@@ -3,9 +3,9 @@
     patches 16 x 16 + position table -> blocks (windows of 14; a few see everything) -> neck
 
 A plain vision transformer with window attention (Li et al. 2022, ViTDet, arXiv:2203.16527; Kirillov
-et al. 2023, arXiv:2304.02643). A windowed block is computed strip by strip, a block that sees
-everything line by line, so that no intermediate of a whole map's four-fold width exists. Results
-are those of the plain formula.
+et al. 2023, arXiv:2304.02643). Images are taken one by one, and the wide half of a block's MLP for
+some tokens at a time, so that memory does not grow with them; results are those of the plain
+formula. Without gradients, all blocks write their biases to the same memory.
 """
 
 from collections.abc import Sequence
@@ -15,10 +15,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from anymask.nn.attention import RelativeAttention
+from anymask.nn.attention import AttentionEverywhere, AttentionInWindows
 from anymask.nn.layers import LayerNorm2d
 
-_LINES_AT_ONCE = 14  # of a map through the MLP together
+# Through an MLP together: 25 MB of hidden values in ViT-B. The C library keeps blocks below 32 MB
+# for reuse; larger ones come fresh from the system each time, page by page.
+_TOKENS_AT_ONCE = 2048
 
 
 class Block(nn.Module):
@@ -26,27 +28,27 @@ class Block(nn.Module):
 
     def __init__(self, dim: int, heads: int, side: int, window: int | None) -> None:
         super().__init__()
-        self.window = window
         self.norm1 = nn.LayerNorm(dim, eps=1e-6)
-        self.attn = RelativeAttention(dim, heads, window or side)
+        self.attn = (
+            AttentionEverywhere(dim, heads, side)
+            if window is None
+            else AttentionInWindows(dim, heads, window)
+        )
         self.norm2 = nn.LayerNorm(dim, eps=1e-6)
         self.lin1 = nn.Linear(dim, 4 * dim)
         self.lin2 = nn.Linear(4 * dim, dim)
 
-    def mlp(self, x: Float[Tensor, "r w C"]) -> Float[Tensor, "r w C"]:
-        """x plus its MLP."""
-        out: Tensor = x + self.lin2(F.gelu(self.lin1(self.norm2(x))))
-        return out
+    def forward(
+        self, x: Float[Tensor, "h w C"], room: Float[Tensor, " R"] | None = None
+    ) -> Float[Tensor, "h w C"]:
+        x = x + self.attn(self.norm1(x), room)
+        tokens = torch.split(x.flatten(0, 1), _TOKENS_AT_ONCE)
+        return torch.cat([t + self.mlp(t) for t in tokens]).view(x.shape)
 
-    def forward(self, x: Float[Tensor, "h w C"]) -> Float[Tensor, "h w C"]:
-        lines = self.window or _LINES_AT_ONCE
-        if self.window is None:
-            x = x + self.attn.everywhere(self.norm1(x))
-            return torch.cat([self.mlp(part) for part in torch.split(x, lines)])
-        strips = []
-        for part in torch.split(x, lines):
-            strips.append(self.mlp(part + self.attn.strip(self.norm1(part), self.window)))
-        return torch.cat(strips)
+    def mlp(self, tokens: Float[Tensor, "T C"]) -> Float[Tensor, "T C"]:
+        """Norm and MLP of some tokens."""
+        out: Tensor = self.lin2(F.gelu(self.lin1(self.norm2(tokens))))
+        return out
 
 
 class ViTEncoder(nn.Module):
@@ -68,9 +70,11 @@ class ViTEncoder(nn.Module):
         cells = side // patch
         self.patch_embed = nn.Conv2d(3, dim, patch, patch)
         self.pos_embed = nn.Parameter(torch.zeros(1, cells, cells, dim))
-        self.blocks = nn.ModuleList(
+        blocks = [
             Block(dim, heads, cells, None if i in global_blocks else window) for i in range(depth)
-        )
+        ]
+        self.biases = max((block.attn.biases(cells, cells) for block in blocks), default=0)
+        self.blocks = nn.ModuleList(blocks)
         self.neck = nn.Sequential(
             nn.Conv2d(dim, out_dim, 1, bias=False),
             LayerNorm2d(out_dim),
@@ -80,10 +84,11 @@ class ViTEncoder(nn.Module):
 
     def forward(self, x: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B D h w"]:
         maps = self.patch_embed(x).permute(0, 2, 3, 1) + self.pos_embed
+        room = None if torch.is_grad_enabled() else maps.new_empty(self.biases)
         outs = []
-        for one in maps:  # image by image: no intermediate is larger for a larger batch
+        for one in maps:
             for block in self.blocks:
-                one = block(one)
+                one = block(one, room)
             outs.append(one)
         embedding: Tensor = self.neck(torch.stack(outs).permute(0, 3, 1, 2))
         return embedding
