@@ -11,10 +11,13 @@ from safetensors.torch import load_file, save_file
 from test_batches import config, write_photos
 
 from anymask.errors import DataError, OutputError, RunError
+from anymask.model import load
 from anymask.nn.nano import build_nano
+from anymask.train.batches import PhotoDrawer
 from anymask.train.bundle import bundle
 from anymask.train.judge import judge_on
-from anymask.train.run import run_slice
+from anymask.train.run import initialise, run_slice
+from anymask.train.samples import find_photos
 from anymask.train.start import load_trunks
 
 
@@ -47,6 +50,14 @@ def test_minutes_end_a_slice_and_the_next_one_goes_on(here):
     first = run_slice(here, minutes=0)
     assert first.step == 1
     assert run_slice(here).step == 2
+
+
+def test_without_trunks_a_run_begins_with_the_bundled_weights(here, tmp_path):
+    network = build_nano()
+    drawer = PhotoDrawer(find_photos([tmp_path / "set"]))
+    initialise(network, here, drawer)
+    bundled = load("nano", device="cpu").network.state_dict()
+    assert all(torch.equal(bundled[name], t) for name, t in network.state_dict().items())
 
 
 def test_missing_trunks_are_named(tmp_path):

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
+from anymask.model import load
 from anymask.nn.nano import Nano, build_nano
 from anymask.train.batches import PhotoDrawer, StepKind, draw_batch
 from anymask.train.config import TrainConfig
@@ -76,9 +77,11 @@ def facts_row(facts: Mapping[str, float]) -> dict[str, float]:
 
 
 def initialise(network: Nano, config: TrainConfig, drawer: PhotoDrawer) -> None:
-    """Pretrained trunks and measured channel constants; the same in every process."""
-    if config.start is not None:
-        load_trunks(network, Path(config.start))
+    """Bundled weights, or pretrained trunks and measured channel constants; alike everywhere."""
+    if config.start is None:
+        network.load_state_dict(load("nano", device="cpu").network.state_dict())
+        return
+    load_trunks(network, Path(config.start))
     rng = np.random.default_rng((config.seed, 1))
     images = (draw_batch(drawer, _PROBE, config.clicks, rng).images for _ in range(_PROBES))
     measure_channels(network, images)
