@@ -1,12 +1,15 @@
 """SAM's ViT-B encoder beside the one of `transformers`: how much CPU time and memory?
 
-Both sides hold the same random weights and encode the same 1024 x 1024 image, each in a process of
-its own, turn about, beside a process that measures what a float32 matrix product reaches at the
+Both sides hold random weights and encode a random 1024 x 1024 image, each in a process of its own,
+turn about, beside a process that measures what a float32 matrix product reaches at the
 moment. Reported are medians: CPU seconds (user and system), wall seconds, and the peak of resident
 memory above what the process held with its model loaded; then the ratio of the sides, and the
 share of the matrix product's rate that our encoder reaches over all its arithmetic.
 
-    python benchmarks/encode_vit.py [--repeats 3] [--threads 2] [--json FILE]
+One thread is the default: several wait for each other by spinning, and on a busy machine the CPU
+time of that hides the one of the work.
+
+    python benchmarks/encode_vit.py [--repeats 3] [--threads 1] [--json FILE]
 """
 
 import argparse
@@ -170,7 +173,7 @@ def summary(runs: dict[str, list[dict[str, float]]]) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=3, help="runs of each side after a warm-up")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path, help="write everything measured here")
     parser.add_argument("--serve", choices=SIDES, help=argparse.SUPPRESS)
     arguments = parser.parse_args()

@@ -41,7 +41,7 @@ class PromptEncoder(nn.Module):
         self, points: Float[Tensor, "P M 2"], labels: Int[Tensor, "P M"]
     ) -> Float[Tensor, "P M C"]:
         """Tokens of points and corners."""
-        codes = self.position((points / self.side).to(self.padding.dtype))
+        codes = self.position(points / self.side)
         real = (labels >= 0)[..., None].to(codes.dtype)
         kinds = F.embedding(labels + 1, torch.cat([self.padding, *self.kinds]))
         tokens: Tensor = codes * real + kinds

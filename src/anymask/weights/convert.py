@@ -1,13 +1,14 @@
 """Names in weight files to ours, by tables; every name is known or an error.
 
 A table maps a file's name to ours; ``{}`` stands for a block's number and moves along; ``None``
-drops a tensor on purpose.
+drops a tensor on purpose. Two names may lead to one of ours where files hold a tensor twice.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from anymask.errors import CheckpointError
@@ -54,6 +55,8 @@ class Layout:
 
 def _patterns(name: str) -> list[str]:
     """The name with any of its numbers replaced by ``{}``, the plain name first."""
+    if "{" in name:
+        return []  # no file's name has one: it would pass for a pattern
     parts = name.split(".")
     spots = [i for i, part in enumerate(parts) if part.isdecimal()]
     if len(spots) > _MOST_NUMBERS:
@@ -71,7 +74,7 @@ def _filled(name: str, kept: Sequence[str]) -> list[str]:
     return list(match.groups()) if match else []
 
 
-def recognise(names: Sequence[str], layouts: Sequence[Layout]) -> Layout | None:
+def recognise(names: Collection[str], layouts: Sequence[Layout]) -> Layout | None:
     """The layout whose table has every name, or None."""
     return next((lay for lay in layouts if all(lay.knows(name) for name in names)), None)
 
@@ -82,9 +85,10 @@ def convert(state: Mapping[str, Tensor], layouts: Sequence[Layout]) -> dict[str,
     Raises
     ------
     CheckpointError
-        ``unknown-tensor``: no layout has all the names.
+        ``unknown-tensor``: no layout has all the names; ``tensor-twice``: two tensors that should
+        be one are not the same.
     """
-    layout = recognise(list(state), layouts)
+    layout = recognise(state, layouts)
     if layout is None:
         best = max(layouts, key=lambda lay: sum(lay.knows(name) for name in state))
         stranger = next(name for name in state if not best.knows(name))
@@ -97,6 +101,10 @@ def convert(state: Mapping[str, Tensor], layouts: Sequence[Layout]) -> dict[str,
     out: dict[str, Tensor] = {}
     for name, tensor in state.items():
         ours = layout.rename(name)
-        if ours is not None:
-            out[ours] = tensor
+        if ours is None:
+            continue
+        if ours in out and not torch.equal(out[ours], tensor):
+            problem = "a tensor that the file holds under two names differs between them"
+            raise CheckpointError("tensor-twice", problem, given=name, hint="get the file again")
+        out[ours] = tensor
     return out

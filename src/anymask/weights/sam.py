@@ -122,7 +122,9 @@ def _hugging_face() -> dict[str, str | None]:
         "vision_encoder.neck.conv1.weight": "encoder.neck.0.weight",
         "vision_encoder.neck.conv2.weight": "encoder.neck.2.weight",
         "shared_image_embedding.positional_embedding": "prompt_encoder.position.matrix",
-        "prompt_encoder.shared_embedding.positional_embedding": None,  # the same tensor again
+        "prompt_encoder.shared_embedding.positional_embedding": (  # the same tensor again
+            "prompt_encoder.position.matrix"
+        ),
         "prompt_encoder.point_embed.{}.weight": "prompt_encoder.kinds.{}",
         "prompt_encoder.not_a_point_embed.weight": "prompt_encoder.padding",
         "prompt_encoder.no_mask_embed.weight": "prompt_encoder.no_mask",
