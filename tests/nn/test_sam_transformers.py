@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from anymask.nn.sam import build_sam
-from anymask.weights.convert import convert
-from anymask.weights.sam import LAYOUTS
+from anymask.weights.convert import Layout, convert, recognise
+from anymask.weights.files import read_state
+from anymask.weights.sam import HUGGING_FACE, LAYOUTS
 
 SIDE = 96  # 6 x 6 cells: windows of 4 need padding
 
@@ -50,6 +51,23 @@ def pair():
     ).eval()
     ours.load_state_dict(convert(theirs.state_dict(), LAYOUTS), strict=True)
     return ours, theirs
+
+
+def test_the_table_has_their_names_and_no_others(pair):
+    names = pair[1].state_dict()
+    assert recognise(names, LAYOUTS) is HUGGING_FACE
+    for pattern in HUGGING_FACE.table:
+        alone = Layout(name="alone", table={pattern: None})
+        assert any(alone.knows(name) for name in names), pattern
+
+
+def test_a_file_that_they_saved_holds_the_same_weights(pair, tmp_path):
+    ours, theirs = pair
+    theirs.save_pretrained(tmp_path)
+    found = convert(read_state(tmp_path), LAYOUTS)
+    wanted = ours.state_dict()
+    assert found.keys() == wanted.keys()
+    assert all(torch.equal(found[name], tensor) for name, tensor in wanted.items())
 
 
 @torch.inference_mode()

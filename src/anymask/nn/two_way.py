@@ -30,10 +30,10 @@ class Attention(nn.Module):
     ) -> Float[Tensor, "S Q C"]:
         """Batches of 1 stand for all prompts."""
         q, k, v = self.q_proj(q), self.k_proj(k), self.v_proj(v)
-        batch = max(q.shape[0], k.shape[0])
+        batch = q.shape[0] if k.shape[0] == 1 else k.shape[0]
 
         def heads(x: Tensor) -> Tensor:
-            split = x.view(x.shape[0], x.shape[1], self.heads, -1).transpose(1, 2)
+            split = x.view(*x.shape[:2], self.heads, x.shape[-1] // self.heads).transpose(1, 2)
             return split.expand(batch, -1, -1, -1)
 
         mixed = F.scaled_dot_product_attention(heads(q), heads(k), heads(v))
