@@ -1,10 +1,10 @@
 """SAM's ViT-B encoder beside the one of `transformers`: how much CPU time and memory?
 
 Both sides hold random weights and encode a random 1024 x 1024 image, each in a process of its own,
-turn about, beside a process that measures what a float32 matrix product reaches at the
-moment. Reported are medians: CPU seconds (user and system), wall seconds, and the peak of resident
-memory above what the process held with its model loaded; then the ratio of the sides, and the
-share of the matrix product's rate that our encoder reaches over all its arithmetic.
+turn about, beside a process that measures what a float32 matrix product reaches at the moment.
+Reported are medians: CPU seconds (user and system), wall seconds, and the peak of resident memory
+above what the process held with its model loaded; then the ratio of the sides, and the share of the
+matrix product's rate that our encoder reaches over all its arithmetic.
 
 One thread is the default: several wait for each other by spinning, and on a busy machine the CPU
 time of that hides the one of the work.
