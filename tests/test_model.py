@@ -12,6 +12,7 @@ from torch import Tensor
 
 import anymask
 from anymask import model as model_module
+from anymask import model_devices, model_weights
 from anymask.errors import AnymaskError, CheckpointError, DeviceError
 from anymask.model import Model, adopt, blank, choose_device, choose_dtype, load_variant, shapes
 from anymask.variants import VARIANTS, Asset, Variant, variant
@@ -59,7 +60,7 @@ def refused(row: Variant, path: Path) -> CheckpointError:
 @pytest.fixture
 def table(monkeypatch: pytest.MonkeyPatch) -> tuple[Variant, ...]:
     """A table of small models in place of the real one."""
-    monkeypatch.setattr(model_module, "VARIANTS", TABLE)
+    monkeypatch.setattr(model_weights, "VARIANTS", TABLE)
     monkeypatch.setattr(model_module, "variant", {row.name: row for row in TABLE}.__getitem__)
     return TABLE
 
@@ -350,7 +351,7 @@ def test_x02_an_overflow_is_an_error_never_an_empty_mask(tmp_path: Path) -> None
 def test_x09_a_device_that_is_not_there_is_answered_with_those_that_are(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(model_module, "devices", lambda: ["cpu"])
+    monkeypatch.setattr(model_devices, "devices", lambda: ["cpu"])
     with pytest.raises(DeviceError) as caught:
         anymask.load(device=name)
     assert caught.value.code == "device-missing"
@@ -368,7 +369,7 @@ def test_x09_a_device_that_is_not_there_is_answered_with_those_that_are(
 def test_x09_auto_takes_the_best_and_says_which(
     have: list[str], taken: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(model_module, "devices", lambda: have)
+    monkeypatch.setattr(model_devices, "devices", lambda: have)
     device, notes = choose_device("auto")
     assert device == torch.device(taken)
     assert [note.code for note in notes] == ["device-auto"]
@@ -376,7 +377,7 @@ def test_x09_auto_takes_the_best_and_says_which(
 
 
 def test_x09_an_asked_device_needs_no_note(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model_module, "devices", lambda: ["cpu", "cuda:0"])
+    monkeypatch.setattr(model_devices, "devices", lambda: ["cpu", "cuda:0"])
     assert choose_device("cuda") == (torch.device("cuda:0"), [])
     assert choose_device("cpu") == (torch.device("cpu"), [])
 

@@ -5,7 +5,7 @@ fills the network with them.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol, cast
@@ -14,15 +14,20 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
-from anymask.errors import CheckpointError, DeviceError, Note
-from anymask.nn.blank import NoValues
-from anymask.nn.nano import build_nano
-from anymask.nn.sam import build_sam
-from anymask.variants import VARIANTS, Variant, variant
-from anymask.weights.cache import bundled, located
-from anymask.weights.download import Progress, fetch
+from anymask.errors import DeviceError, Note
+from anymask.model_devices import choose_device as choose_device
+from anymask.model_devices import choose_dtype as choose_dtype
+from anymask.model_devices import devices as devices
+from anymask.model_devices import place, plain_name
+from anymask.model_weights import BUILDERS as BUILDERS
+from anymask.model_weights import adopt as adopt
+from anymask.model_weights import blank as blank
+from anymask.model_weights import fill as fill
+from anymask.model_weights import find_weights, row_of
+from anymask.model_weights import shapes as shapes
+from anymask.variants import Variant, variant
+from anymask.weights.download import Progress
 from anymask.weights.files import read_state
-from anymask.weights.match import Shapes, matched, mismatch
 
 
 class Network(Protocol):
@@ -40,9 +45,17 @@ class Network(Protocol):
         masks: Float[Tensor, "P 1 h w"] | None,
     ) -> tuple[Float[Tensor, "P 4 h w"], Float[Tensor, "P 4"]]: ...
 
+    def look(
+        self,
+        features: tuple[Tensor, ...],
+        points: Float[Tensor, "P N 2"],
+        labels: Int[Tensor, "P N"],
+        masks: Float[Tensor, "P 1 h w"] | None,
+    ) -> tuple[tuple[Tensor, ...], Float[Tensor, "P 4"]]: ...
 
-BUILDERS: Mapping[str, Callable[..., nn.Module]] = {"nano": build_nano, "sam": build_sam}
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    def draw(
+        self, state: tuple[Tensor, ...], rows: Int[Tensor, " K"], outputs: Int[Tensor, " K"]
+    ) -> Float[Tensor, "K h w"]: ...
 
 
 class Model(nn.Module):
@@ -143,6 +156,34 @@ class Model(nn.Module):
         )
         return logits.float(), scores.float()
 
+    def look(
+        self,
+        features: tuple[Tensor, ...],
+        points: Float[Tensor, "P N 2"],
+        labels: Int[Tensor, "P N"],
+        masks: Float[Tensor, "P 1 h w"] | None = None,
+    ) -> tuple[tuple[Tensor, ...], Float[Tensor, "P 4"]]:
+        """The first half of `decode`: predicted IoU (float32), and what `draw` makes logits of.
+
+        Masks that nobody draws cost little. Each tensor of the state has one row a prompt.
+        """
+        where = self.device
+        state, scores = cast(Network, self.network).look(
+            features,
+            points.to(where),
+            labels.to(where),
+            None if masks is None else masks.to(where, torch.float32),
+        )
+        return state, scores.float()
+
+    def draw(
+        self, state: tuple[Tensor, ...], rows: Int[Tensor, " K"], outputs: Int[Tensor, " K"]
+    ) -> Float[Tensor, "K h w"]:
+        """The second half: logits (float32) of chosen (prompt, output 0 to 3) pairs."""
+        where = self.device
+        logits = cast(Network, self.network).draw(state, rows.to(where), outputs.to(where))
+        return logits.float()
+
 
 class _Unsaid(str):
     """The name that `load` takes when it is given none; a checkpoint then says what it is."""
@@ -180,10 +221,10 @@ def load(
         The device or dtype is not to be had.
     """
     if checkpoint is not None and isinstance(name, _Unsaid):
-        place = _place(device, dtype)
+        where = place(device, dtype)
         path = Path(checkpoint)
         state = read_state(path)
-        return _assemble(_row_of(state, path), state, path, place)
+        return _assemble(row_of(state, path), state, path, where)
     return load_variant(
         variant(name), checkpoint=checkpoint, device=device, dtype=dtype, progress=progress
     )
@@ -198,49 +239,28 @@ def load_variant(
     progress: Progress | None = None,
 ) -> Model:
     """`load` for a row that need not be in the table."""
-    place = _place(device, dtype)
+    where = place(device, dtype)
     if checkpoint is None:
         path, wanted = find_weights(row, progress=progress), row.weights.bytes
     else:
         path, wanted = Path(checkpoint), None
-    return _assemble(row, read_state(path, wanted=wanted), path, place)
-
-
-def find_weights(row: Variant, *, progress: Progress | None = None) -> Path:
-    """The bundled weight file of a row, or the cached one, downloaded where it is not there.
-
-    Raises
-    ------
-    CheckpointError
-        ``weights-missing`` for bundled ones; for others see `anymask.weights.download.fetch`.
-    """
-    if row.weights.url is not None:
-        return fetch(row.weights, progress=progress)
-    path = located(row.weights)
-    if path is None:
-        raise CheckpointError(
-            "weights-missing",
-            f"the weights of {row.name} are not in the installed package",
-            where=str(bundled(row.weights)),
-            hint="install anymask again",
-        )
-    return path
+    return _assemble(row, read_state(path, wanted=wanted), path, where)
 
 
 def _assemble(
     row: Variant,
     state: Mapping[str, Tensor],
     path: Path,
-    place: tuple[torch.device, torch.dtype, list[Note]],
+    where: tuple[torch.device, torch.dtype, list[Note]],
 ) -> Model:
     """A network filled with a file's tensors, on its device."""
-    device, kind, notes = place
+    device, kind, notes = where
     network = blank(row)
     ours = adopt(state, row, shapes(network), path)
-    stored = sorted({_plain_name(t.dtype) for t in ours.values()} - {_plain_name(kind)})
+    stored = sorted({plain_name(t.dtype) for t in ours.values()} - {plain_name(kind)})
     bundled = row.weights.url is None and path.name == row.weights.file  # float16 to save room
     if stored and not (bundled and kind == torch.float32):
-        text = f"weights stored as {', '.join(stored)} were cast to {_plain_name(kind)}"
+        text = f"weights stored as {', '.join(stored)} were cast to {plain_name(kind)}"
         notes = [*notes, Note("weights-cast", text)]
     fill(network, ours, kind)
     try:
@@ -252,143 +272,3 @@ def _assemble(
             given=str(device),
             hint="take device='cpu', dtype='bfloat16', or a smaller model",
         ) from error
-
-
-def blank(row: Variant) -> nn.Module:
-    """A row's network whose weights have no values yet."""
-    with NoValues():
-        return BUILDERS[row.builder](**row.network)
-
-
-def shapes(network: nn.Module) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the tensors that a weight file must hold."""
-    return {name: tuple(t.shape) for name, t in network.state_dict().items()}
-
-
-def fill(network: nn.Module, ours: Mapping[str, Tensor], kind: torch.dtype) -> None:
-    """Give a network its tensors, whose names and shapes fit; `kind` is the encoder's dtype.
-
-    Tensors that have the wanted dtype and memory layout are taken as they are, so that there is
-    one copy of them; the others are converted, once. Where the encoder is converted all are
-    copied, for any tensor that is taken keeps the whole mapped file.
-    """
-    encoder = cast(Network, network).encoder
-    in_encoder = {f"encoder.{name}" for name in encoder.state_dict()}
-    taken = {}
-    for name, own in network.state_dict().items():
-        new, dtype = ours[name], kind if name in in_encoder else torch.float32
-        if kind != torch.float32 or new.dtype != dtype or new.stride() != own.stride():
-            new = torch.empty_strided(own.shape, own.stride(), dtype=dtype).copy_(new)
-        taken[name] = new
-    network.load_state_dict(taken, assign=True, strict=True)
-    encoder.to(kind)  # buffers that it computes itself
-
-
-def adopt(
-    state: Mapping[str, Tensor], row: Variant, wanted: Shapes, path: Path
-) -> dict[str, Tensor]:
-    """A file's tensors under our names, all there and of the right shapes.
-
-    Raises
-    ------
-    CheckpointError
-        ``wrong-variant``: the file holds another model of the table; ``unknown-tensor``,
-        ``missing-tensor``, ``tensor-shape``, ``tensor-type``: it holds none.
-    """
-    ours = matched(state, row, wanted)
-    if ours is not None:
-        return ours
-    other = next((r for r in VARIANTS if r.name != row.name and fits(state, r)), None)
-    if other is not None:
-        raise CheckpointError(
-            "wrong-variant",
-            f"the file holds {other.name}, {row.name} was asked",
-            where=str(path),
-            hint=f"ask for {other.name}, or give the file of {row.name}",
-        )
-    raise mismatch(state, row, wanted, path)
-
-
-def fits(state: Mapping[str, Tensor], row: Variant) -> bool:
-    """Whether a file's tensors are those of a row."""
-    return matched(state, row, shapes(blank(row))) is not None
-
-
-def _row_of(state: Mapping[str, Tensor], path: Path) -> Variant:
-    """The row of the table that a file belongs to."""
-    for row in VARIANTS:
-        if fits(state, row):
-            return row
-    raise CheckpointError(
-        "checkpoint-unknown",
-        "the file is none of the models that anymask knows",
-        where=str(path),
-        hint=f"they are {', '.join(row.name for row in VARIANTS)}; name one to see what differs",
-    )
-
-
-def devices() -> list[str]:
-    """Names of the devices that this machine offers."""
-    found = ["cpu"]
-    if torch.cuda.is_available():
-        found += [f"cuda:{i}" for i in range(torch.cuda.device_count())]
-    if torch.backends.mps.is_available():
-        found.append("mps")
-    return found
-
-
-def _place(device: str, dtype: str) -> tuple[torch.device, torch.dtype, list[Note]]:
-    """Where and in what to compute, and what is to be said about it."""
-    where, about_device = choose_device(device)
-    kind, about_dtype = choose_dtype(dtype, where)
-    return where, kind, [*about_device, *about_dtype]
-
-
-def choose_device(name: str) -> tuple[torch.device, list[Note]]:
-    """The device of a name; ``auto`` takes CUDA, then MPS, then the CPU, and a note says which.
-
-    Raises
-    ------
-    DeviceError
-        ``device-missing``, with the devices that there are.
-    """
-    have = devices()
-    if name == "auto":
-        best = next((d for d in ("cuda:0", "mps") if d in have), "cpu")
-        text = f"computing on {best}{'; there is no GPU here' if best == 'cpu' else ''}"
-        return torch.device(best), [Note("device-auto", text)]
-    wanted = "cuda:0" if name == "cuda" else name
-    if wanted not in have:
-        hint = f"it offers {', '.join(have)}; or take device='auto'"
-        problem = "this machine does not offer the device"
-        raise DeviceError("device-missing", problem, given=name, hint=hint)
-    return torch.device(wanted), []
-
-
-def choose_dtype(name: str, device: torch.device) -> tuple[torch.dtype, list[Note]]:
-    """The dtype of a name, where the device can compute in it.
-
-    Raises
-    ------
-    DeviceError
-        ``dtype-unknown``, ``dtype-device``.
-    """
-    if name not in DTYPES:
-        hint = f"take one of {', '.join(DTYPES)}"
-        raise DeviceError("dtype-unknown", "models do not compute in this", given=name, hint=hint)
-    kind = DTYPES[name]
-    try:
-        probe = torch.ones((2, 2), dtype=kind, device=device)
-        (probe @ probe).sum().item()
-    except (RuntimeError, TypeError) as error:
-        raise DeviceError(
-            "dtype-device", f"{device} cannot compute in this", given=name, hint="take float32"
-        ) from error
-    if kind == torch.float16 and device.type == "cpu":
-        text = "float16 is slow on a CPU, slower than float32; bfloat16 is the fast half"
-        return kind, [Note("dtype-slow", text)]
-    return kind, []
-
-
-def _plain_name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
