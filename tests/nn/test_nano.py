@@ -132,3 +132,13 @@ def test_without_prompts_of_a_kind_its_maps_are_flat():
     assert (maps[:, 5:] == 0).all()  # box and previous mask
     assert guess[0, 0, 0] == guess.amax()
     assert (other < 1e-3).all()
+
+
+@torch.inference_mode()
+def test_a_look_and_a_draw_are_a_decode(network, features):
+    points, labels = torch.rand(3, 2, 2) * 64, torch.tensor([[1, -1], [0, 1], [2, 3]])
+    logits, scores = network.decode(features, points, labels)
+    state, known = network.look(features, points, labels)
+    rows, outputs = torch.tensor([2, 0, 2, 1]), torch.tensor([1, 0, 3, 1])
+    assert torch.equal(known, scores)
+    assert torch.equal(network.draw(state, rows, outputs), logits[rows, outputs])

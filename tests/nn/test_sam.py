@@ -108,6 +108,29 @@ def test_no_prompts_at_all_give_nothing_of_full_shape(network, features):
     assert logits.shape == (0, 4, 4 * CELLS, 4 * CELLS) and scores.shape == (0, 4)
 
 
+PAIRS = [
+    ([2, 0, 2, 4], [1, 0, 3, 1]),
+    ([4], [2]),
+    ([], []),
+    ([0] * 4 + [1] * 4 + [2] * 4 + [3] * 4 + [4] * 4, [0, 1, 2, 3] * 5),
+]
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("pairs", PAIRS, ids=["some", "one", "none", "all"])
+@pytest.mark.parametrize("masked", [False, True], ids=["points", "points and masks"])
+def test_a_look_and_a_draw_are_a_decode(network, features, pairs, masked):
+    masks = noise(5, 1, 4 * CELLS, 4 * CELLS) if masked else None
+    logits, scores = network.decode(features, *prompts(5), masks)
+    state, known = network.look(features, *prompts(5), masks)
+    assert all(part.shape[0] == 5 for part in state)
+    assert torch.equal(known, scores)
+    rows, outputs = (torch.tensor(numbers, dtype=torch.int64) for numbers in pairs)
+    drawn = network.draw(state, rows, outputs)
+    assert drawn.shape == (len(rows), 4 * CELLS, 4 * CELLS)
+    assert torch.allclose(drawn, logits[rows, outputs], atol=1e-5)
+
+
 class Products(TorchDispatchMode):
     """Notes how many rows go through linear layers whose input has the image's channels."""
 

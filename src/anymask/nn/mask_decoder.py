@@ -8,7 +8,7 @@ for ambiguous prompts.
 """
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -36,6 +36,44 @@ class MaskDecoder(nn.Module):
         """Four times the size, an eighth of the channels."""
         return F.gelu(self.up2(F.gelu(self.up_norm(self.up1(image)))))
 
+    def look(
+        self,
+        embedding: Float[Tensor, "1 C h w"],
+        grid: Float[Tensor, "h w C"],
+        sparse: Float[Tensor, "P M C"],
+        dense: Float[Tensor, "R C h w"],
+    ) -> tuple[tuple[Float[Tensor, "P h w C"], Float[Tensor, "P 4 D"]], Float[Tensor, "P 4"]]:
+        """All but upscaling: each prompt's image map and four vectors, and predicted IoU."""
+        p = sparse.shape[0]
+        c, h, w = embedding.shape[1:]
+        own = torch.cat([self.score_token, self.mask_tokens])
+        tokens = torch.cat([own.expand(p, -1, -1), sparse], dim=1)
+        image = (embedding + dense).flatten(2).transpose(1, 2)
+        tokens, image = self.transformer(image, grid.view(1, h * w, c), tokens)
+        vectors = torch.stack(
+            [mlp(tokens[:, 1 + i]) for i, mlp in enumerate(self.mask_mlps)], dim=1
+        )
+        scores: Tensor = self.score_mlp(tokens[:, 0])
+        return (image.view(p, h, w, c), vectors), scores
+
+    def draw_all(
+        self, state: tuple[Float[Tensor, "P h w C"], Float[Tensor, "P 4 D"]]
+    ) -> Float[Tensor, "P 4 H W"]:
+        """Logits of every output of every prompt."""
+        image, vectors = state
+        big = self.upscaled(image.permute(0, 3, 1, 2))
+        return (vectors @ big.flatten(2)).view(-1, MASKS, *big.shape[2:])
+
+    def draw(
+        self,
+        state: tuple[Float[Tensor, "P h w C"], Float[Tensor, "P 4 D"]],
+        rows: Int[Tensor, " K"],
+        outputs: Int[Tensor, " K"],
+    ) -> Float[Tensor, "K H W"]:
+        """Logits of chosen (prompt, output) pairs; a prompt's map is upscaled once."""
+        asked, place = torch.unique(rows, return_inverse=True)
+        return self.draw_all((state[0][asked], state[1][asked]))[place, outputs]
+
     def forward(
         self,
         embedding: Float[Tensor, "1 C h w"],
@@ -43,16 +81,5 @@ class MaskDecoder(nn.Module):
         sparse: Float[Tensor, "P M C"],
         dense: Float[Tensor, "R C h w"],
     ) -> tuple[Float[Tensor, "P 4 H W"], Float[Tensor, "P 4"]]:
-        p = sparse.shape[0]
-        c, h, w = embedding.shape[1:]
-        own = torch.cat([self.score_token, self.mask_tokens])
-        tokens = torch.cat([own.expand(p, -1, -1), sparse], dim=1)
-        image = (embedding + dense).flatten(2).transpose(1, 2)
-        tokens, image = self.transformer(image, grid.view(1, h * w, c), tokens)
-        big = self.upscaled(image.transpose(1, 2).view(p, c, h, w))
-        weights = torch.stack(
-            [mlp(tokens[:, 1 + i]) for i, mlp in enumerate(self.mask_mlps)], dim=1
-        )
-        logits = (weights @ big.flatten(2)).view(p, MASKS, *big.shape[2:])
-        scores: Tensor = self.score_mlp(tokens[:, 0])
-        return logits, scores
+        state, scores = self.look(embedding, grid, sparse, dense)
+        return self.draw_all(state), scores

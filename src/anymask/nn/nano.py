@@ -202,6 +202,23 @@ class Nano(nn.Module):
         logits, scores = self.decoder(features, points[None], labels[None], prev)
         return logits[0], scores[0]
 
+    def look(
+        self,
+        features: tuple[Float[Tensor, "1 _ _ _"], ...],
+        points: Float[Tensor, "P N 2"],
+        labels: Int[Tensor, "P N"],
+        masks: Float[Tensor, "P 1 H W"] | None = None,
+    ) -> tuple[tuple[Float[Tensor, "P 4 H W"]], Float[Tensor, "P 4"]]:
+        """What `decode` gives: scores are made from the logits."""
+        logits, scores = self.decode(features, points, labels, masks)
+        return (logits,), scores
+
+    def draw(
+        self, state: tuple[Tensor, ...], rows: Int[Tensor, " K"], outputs: Int[Tensor, " K"]
+    ) -> Float[Tensor, "K H W"]:
+        """Logits of chosen (prompt, output) pairs of a `look`."""
+        return state[0][rows, outputs]
+
 
 def build_nano() -> Nano:
     """The one shape that nano has."""

@@ -2,6 +2,7 @@
 
     encode  image (B, 3, 1024, 1024)      -> embedding (B, 256, 64, 64)
     decode  embedding, points, labels, masks -> logits (P, 4, 256, 256), predicted IoU (P, 4)
+    look    the same -> what `draw` needs, predicted IoU (P, 4);  draw  chosen pairs -> their logits
 
 Kirillov et al. 2023, "Segment Anything" (arXiv:2304.02643).
 """
@@ -48,6 +49,28 @@ class Sam(nn.Module):
             self.prompt_encoder.dense(masks),
         )
         return logits, scores
+
+    def look(
+        self,
+        features: tuple[Float[Tensor, "1 C h w"], ...],
+        points: Float[Tensor, "P M 2"],
+        labels: Int[Tensor, "P M"],
+        masks: Float[Tensor, "P 1 H W"] | None = None,
+    ) -> tuple[tuple[Tensor, ...], Float[Tensor, "P 4"]]:
+        """`decode` up to where the prompts' maps would be upscaled: predicted IoU comes first."""
+        return self.decoder.look(
+            features[0],
+            self.prompt_encoder.grid(),
+            self.prompt_encoder.sparse(points, labels),
+            self.prompt_encoder.dense(masks),
+        )
+
+    def draw(
+        self, state: tuple[Tensor, ...], rows: Int[Tensor, " K"], outputs: Int[Tensor, " K"]
+    ) -> Float[Tensor, "K H W"]:
+        """Logits of chosen (prompt, output) pairs of a `look`."""
+        image, vectors = state
+        return self.decoder.draw((image, vectors), rows, outputs)
 
 
 def build_sam(
