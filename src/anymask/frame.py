@@ -15,28 +15,30 @@ class Frame:
         (height, width) of the image, of the image when scaled, and when padded, px.
     mask_stride
         Network px per cell of the low-resolution logits.
+    enlarge
+        How logits get the image's size; see `anymask.variants.InputSpec`.
     """
 
     image: tuple[int, int]
     resized: tuple[int, int]
     padded: tuple[int, int]
     mask_stride: int
+    enlarge: str = "twice"
 
     @classmethod
     def fit(cls, size: tuple[int, int], spec: InputSpec, side: int | None = None) -> "Frame":
         """The frame of an image of ``size`` (H, W) whose longest side becomes ``side``.
 
-        ``side`` is the spec's own where left out. Lengths are rounded half up, as SAM does, and
-        are at least 1.
+        ``side`` is the spec's own where left out.
         """
-        scale = (spec.side if side is None else side) / max(size)
-        height, width = (max(1, int(length * scale + 0.5)) for length in size)
+        height, width = spec.fit(size, spec.side if side is None else side)
         multiple = spec.multiple
         return cls(
             image=(int(size[0]), int(size[1])),
             resized=(height, width),
             padded=(-(-height // multiple) * multiple, -(-width // multiple) * multiple),
             mask_stride=spec.mask_stride,
+            enlarge=spec.enlarge,
         )
 
     @property

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol, cast
 
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int, Real
 from torch import Tensor, nn
 
 from anymask.errors import DeviceError, Note
@@ -109,8 +109,10 @@ class Model(nn.Module):
             digest.update(memoryview(plain.view(torch.uint8).numpy()))
         return digest.hexdigest()
 
-    def encode(self, pixels: UInt8[Tensor, "B h w 3"]) -> tuple[Tensor, ...]:
+    def encode(self, pixels: Real[Tensor, "B h w 3"]) -> tuple[Tensor, ...]:
         """Pixels, scaled already, to features: normalise, pad with zeros, run the encoder.
+
+        They are in 0..255, bytes or floats as the row's ``spec.resize`` gives them.
 
         Raises
         ------

@@ -7,6 +7,7 @@ size, a mean, an offset) or a small function here (how many padding points).
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Literal
 
 from anymask.errors import CheckpointError
 
@@ -34,6 +35,21 @@ class Asset:
     md5: str | None = None
 
 
+def keep_aspect(size: tuple[int, int], side: int) -> tuple[int, int]:
+    """(H, W) scaled so that the longer becomes ``side``: rounded half up, as SAM does, at least 1.
+
+    >>> keep_aspect((400, 600), 1024)
+    (683, 1024)
+    """
+    scale = side / max(size)
+    return max(1, int(size[0] * scale + 0.5)), max(1, int(size[1] * scale + 0.5))
+
+
+def stretch(size: tuple[int, int], side: int) -> tuple[int, int]:
+    """A square of ``side``, whatever (H, W) is."""
+    return side, side
+
+
 def sam_padding(points: int, has_box: bool) -> int:
     """SAM adds one padding point (label -1) after the user's points unless there is a box."""
     return 1 if points and not has_box else 0
@@ -57,6 +73,15 @@ class InputSpec:
     ----------
     side
         Longest side after resizing, px. Small images are enlarged.
+    fit
+        ``((H, W), side) -> (H, W)`` after resizing: the aspect is kept, or not.
+    resize
+        How pixels are resized, always bilinear: ``"bytes"`` with antialias and rounded to bytes
+        again, ``"smooth"`` with antialias on floats, ``"plain"`` without antialias on floats.
+    enlarge
+        How logits get the image's size: ``"twice"``, bilinear to the network's input, where the
+        padding is cut off, then bilinear again; or at once, ``"bilinear"`` or ``"bicubic"``, for
+        inputs without padding.
     multiple
         The resized image is padded right and bottom with zeros, after normalisation, until both
         sides are multiples of this, px. ``multiple == side`` gives squares.
@@ -75,6 +100,9 @@ class InputSpec:
     multiple: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    fit: Callable[[tuple[int, int], int], tuple[int, int]] = keep_aspect
+    resize: Literal["bytes", "smooth", "plain"] = "bytes"
+    enlarge: Literal["twice", "bilinear", "bicubic"] = "twice"
     point_shift_px: float = 0.0
     point_shift_net: float = 0.0
     box_shift_net: float = 0.0
@@ -102,6 +130,23 @@ class Zoom:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EverythingSpec:
+    """What everything mode keeps unless told otherwise: scores mean other things in other models.
+
+    Attributes
+    ----------
+    pred_iou_thresh, stability_score_thresh
+        Masks of a lower predicted IoU or stability are thrown away.
+    stability_score_offset
+        How far the threshold is moved up and down to measure stability, logits.
+    """
+
+    pred_iou_thresh: float = 0.88
+    stability_score_thresh: float = 0.95
+    stability_score_offset: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
     """One model.
 
@@ -125,6 +170,8 @@ class Variant:
         Number of parameters, for the table in the docs.
     zoom
         Second look at small objects, or None.
+    everything
+        Defaults of everything mode.
     """
 
     name: str
@@ -136,6 +183,7 @@ class Variant:
     summary: str
     parameters: int
     zoom: Zoom | None = None
+    everything: EverythingSpec = field(default_factory=EverythingSpec)
 
 
 _SAM_SPEC = InputSpec(

@@ -25,7 +25,8 @@ from anymask.predict.embedding import (
 )
 
 _STALE_S = 3600.0  # a part file this old belongs to a process that died
-_MAKERS = ("image.py", "frame.py", "model.py", "nn")  # sources that features depend on
+# sources that features depend on
+_MAKERS = ("image.py", "frame.py", "model.py", "nn", "predict/steps.py")
 
 
 class EmbeddingCache:
@@ -50,7 +51,8 @@ class EmbeddingCache:
     def key(self, pixels: UInt8[np.ndarray, "H W 3"], frame: Frame, model: Model) -> str:
         """Name of the entry of an image and a model."""
         row = model.variant
-        network = (row.builder, sorted(row.network.items()), row.spec.mean, row.spec.std)
+        spec = row.spec
+        network = (row.builder, sorted(row.network.items()), spec.mean, spec.std, spec.resize)
         facts = (FORMAT, code_version(), model.fingerprint, network, frame, pixels.shape)
         digest = hashlib.sha256(repr(facts).encode())
         digest.update(np.ascontiguousarray(pixels).data)

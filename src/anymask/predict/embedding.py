@@ -21,7 +21,7 @@ from anymask.errors import DataError, Note, OutputError
 from anymask.frame import Frame
 
 _LAST = "channels-last"
-FORMAT = "1"  # of saved embeddings; another number is not read
+FORMAT = "2"  # of saved embeddings; another number is not read
 
 _DIGEST = "~the-sha256-of-this-file-with-these-characters-in-its-place~~~~~"  # 64 characters
 
@@ -94,7 +94,9 @@ class ImageEmbedding:
         facts = {
             "variant": self.variant,
             "fingerprint": self.fingerprint,
-            "frame": json.dumps([frame.image, frame.resized, frame.padded, frame.mask_stride]),
+            "frame": json.dumps(
+                [frame.image, frame.resized, frame.padded, frame.mask_stride, frame.enlarge]
+            ),
             "notes": json.dumps([[n.code, n.text] for n in self.notes]),
         }
         write_whole(target, seal(tensors, facts))
@@ -221,7 +223,11 @@ def write_whole(target: Path, data: bytes) -> None:
 
 
 def _frame(facts: Mapping[str, str]) -> Frame:
-    image, resized, padded, stride = json.loads(facts["frame"])
+    image, resized, padded, stride, enlarge = json.loads(facts["frame"])
     return Frame(
-        image=tuple(image), resized=tuple(resized), padded=tuple(padded), mask_stride=stride
+        image=tuple(image),
+        resized=tuple(resized),
+        padded=tuple(padded),
+        mask_stride=stride,
+        enlarge=enlarge,
     )

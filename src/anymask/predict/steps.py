@@ -1,5 +1,7 @@
 """The steps of every prediction as functions of a model and values: encode, decode, enlarge."""
 
+from collections.abc import Callable, Mapping
+
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, UInt8
@@ -9,16 +11,32 @@ from torch.nn import functional as F
 from anymask.frame import Frame
 from anymask.image import resize
 from anymask.model import Model
+from anymask.nn.resize import ENLARGES, plain, smooth, taps
 from anymask.prompts import Prompts, network_points
 
 _PIXELS = 2**20  # at one time while masks are enlarged
+
+Scale = Callable[[np.ndarray, tuple[int, int]], Tensor]
+
+
+def _of_tensors(scale: Callable[[Tensor, tuple[int, int]], Tensor]) -> Scale:
+    """A way to scale tensors, for arrays; torch takes no read-only memory."""
+    return lambda pixels, size: scale(torch.from_numpy(np.require(pixels, requirements="W")), size)
+
+
+# by `anymask.variants.InputSpec.resize`
+SCALES: Mapping[str, Scale] = {
+    "bytes": lambda pixels, size: torch.from_numpy(resize(pixels, size)),
+    "smooth": _of_tensors(smooth),
+    "plain": _of_tensors(plain),
+}
 
 
 @torch.inference_mode()
 def encode(model: Model, pixels: UInt8[np.ndarray, "H W 3"], frame: Frame) -> tuple[Tensor, ...]:
     """Scale the pixels, then encode them."""
-    scaled = np.array(resize(pixels, frame.resized))  # torch takes no read-only memory
-    return model.encode(torch.from_numpy(scaled)[None])
+    scale = SCALES[model.variant.spec.resize]
+    return model.encode(scale(pixels, frame.resized)[None])
 
 
 @torch.inference_mode()
@@ -40,21 +58,18 @@ def fill_masks(
     What `anymask.nn.resize.upscale` and a threshold give, but some rows at a time: logits at the
     size of a large image would take four times the memory of its masks.
     """
-    (height, width), (tall, wide) = frame.image, frame.resized
+    height, width = frame.image
+    start, mode = ENLARGES[frame.enlarge]
     at_once = max(1, _PIXELS // (frame.padded[0] * frame.padded[1]))
     for first in range(0, len(logits), at_once):
-        some = logits[first : first + at_once, None]
-        full = F.interpolate(some, size=frame.padded, mode="bilinear", align_corners=False)
-        resized = full[..., :tall, :wide]
-        rows = max(1, _PIXELS // (width * len(some)))
+        shown = start(logits[first : first + at_once], frame.padded, frame.resized)
+        tall = shown.shape[-2]
+        rows = max(1, _PIXELS // (width * len(shown)))
         for top in range(0, height, rows):
             y = torch.arange(top, min(height, top + rows), device=logits.device) + 0.5
-            y = (y * (tall / height) - 0.5).clamp(min=0)
-            above = y.floor().long()
-            below = (above + 1).clamp(max=tall - 1)
-            share = (y - above)[:, None]
-            band = resized[..., above, :] * (1 - share) + resized[..., below, :] * share
+            mixed = taps(mode, y * (tall / height) - 0.5, tall)
+            band = torch.stack([shown[:, None, line] * share for line, share in mixed]).sum(0)
             size = (len(y), width)
-            wider = F.interpolate(band, size=size, mode="bilinear", align_corners=False)
+            wider = F.interpolate(band, size=size, mode=mode, align_corners=False)
             found = (wider[:, 0] > 0).cpu().numpy()
-            masks[first : first + len(some), top : top + len(y)] = found
+            masks[first : first + len(shown), top : top + len(y)] = found
