@@ -101,8 +101,9 @@ def evaluate_interactive(
         ``split-unknown``, ``clicks-wrong``, ``set-twice``, or a broken record (see
         `anymask.formats.sa1b.Sa1bSet.read`).
     """
-    clicks = _checked(sets, split, clicks)
-    photos = [(data, image_id) for data in sets for image_id in _chosen(data, split, limit)]
+    check_sets(sets, split)
+    clicks = _checked(clicks)
+    photos = [(data, image_id) for data in sets for image_id in chosen_ids(data, split, limit)]
     scores: list[MaskScore] = []
     # GrabCut keeps one thread busy beside the network, whose own threads seldom fill two cores.
     with ThreadPoolExecutor(1, "baselines") as beside:
@@ -339,7 +340,8 @@ def _measures(clicks: tuple[int, ...]) -> tuple[str, ...]:
     return (*names, "filled_box", "grabcut_box")
 
 
-def _chosen(data: Sa1bSet, split: str, limit: int | None) -> list[str]:
+def chosen_ids(data: Sa1bSet, split: str, limit: int | None) -> list[str]:
+    """Ids of the photos that take part, sorted; of more than `limit` the lowest by SHA-256."""
     ids = [image_id for image_id in data.ids if split == "all" or split_of(image_id) == split]
     return ids if limit is None else sorted(sorted(ids, key=_digest)[:limit])
 
@@ -348,13 +350,18 @@ def _digest(image_id: str) -> bytes:
     return hashlib.sha256(image_id.encode("utf-8", "surrogateescape")).digest()
 
 
-def _checked(sets: Sequence[Sa1bSet], split: str, clicks: Sequence[int]) -> tuple[int, ...]:
+def check_sets(sets: Sequence[Sa1bSet], split: str) -> None:
+    """Refuse a split that there is not, and sets that a report could not tell apart.
+
+    Raises
+    ------
+    DataError
+        ``split-unknown``, ``set-twice``.
+    """
     if split not in ("val", "all"):
         raise DataError(
             "split-unknown", "there is no such split", given=split, hint="val or all is there"
         )
-    if not clicks or min(clicks) < 1:
-        raise DataError("clicks-wrong", "numbers of clicks start at 1", given=list(clicks))
     names = [data.name for data in sets]
     for name in names:
         if names.count(name) > 1:
@@ -364,4 +371,9 @@ def _checked(sets: Sequence[Sa1bSet], split: str, clicks: Sequence[int]) -> tupl
                 given=name,
                 hint="rename one",
             )
+
+
+def _checked(clicks: Sequence[int]) -> tuple[int, ...]:
+    if not clicks or min(clicks) < 1:
+        raise DataError("clicks-wrong", "numbers of clicks start at 1", given=list(clicks))
     return tuple(sorted(set(clicks)))

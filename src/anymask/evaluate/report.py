@@ -9,7 +9,7 @@ from rich.box import SIMPLE
 from rich.markup import escape
 from rich.table import Table
 
-_AREAS = ((0.0, 0.01), (0.01, 0.03), (0.03, 0.10), (0.10, 1.01))  # shares of the picture
+AREAS = ((0.0, 0.01), (0.01, 0.03), (0.03, 0.10), (0.10, 1.01))  # shares of the picture
 
 _Means = tuple[int, tuple[float, ...]]  # number of masks, mean of each measure
 
@@ -103,7 +103,7 @@ class Report:
                 f"area {low:.0%}-{min(high, 1):.0%}",
                 *self._means(self._of_area(low, high)),
             )
-            for low, high in _AREAS
+            for low, high in AREAS
         ]
         means = [
             ("mean of sets", *self._mean_of([(count, mean) for _, count, mean in sets])),

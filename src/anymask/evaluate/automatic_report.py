@@ -1,0 +1,191 @@
+"""Figures of automatic masks: pooled over photos, as JSON, table and markdown."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from rich.box import SIMPLE
+from rich.markup import escape
+from rich.table import Table
+
+from anymask.evaluate.automatic_metrics import PhotoScore
+from anymask.evaluate.report import AREAS
+
+MEASURES = (
+    "ar1000",
+    "recall50",
+    "best",
+    "precision",
+    "precision50",
+    "coverage",
+    "duplicates",
+)  # what they are stands in anymask.evaluate.automatic
+_RECALLS = 3  # the first of them are about true masks, and known for each size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """One line of a report.
+
+    Attributes
+    ----------
+    photos, truths, masks
+        How many there are.
+    values
+        One for each of `MEASURES`; NaN where nothing was measured.
+    """
+
+    photos: int
+    truths: int
+    masks: int
+    values: tuple[float, ...]
+
+    def to_dict(self) -> dict[str, object]:
+        """Counts and measures by name, None for NaN."""
+        values = (None if math.isnan(value) else value for value in self.values)
+        return {
+            "photos": self.photos,
+            "truths": self.truths,
+            "masks": self.masks,
+            **dict(zip(MEASURES, values, strict=True)),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AutomaticReport:
+    """All figures of an evaluation.
+
+    Attributes
+    ----------
+    sets
+        Names of all sets in the order given, also of those without a photo.
+    scores
+        One for each photo.
+    """
+
+    sets: tuple[str, ...]
+    scores: tuple[PhotoScore, ...]
+
+    def mean(self, measure: str, of: str | None = None) -> float:
+        """A measure over all photos, or over those of one set; NaN where there is none."""
+        return pooled(self._of(of)).values[MEASURES.index(measure)]
+
+    def to_dict(self) -> dict[str, object]:
+        """``{"pooled": {...}, "mean_of_sets": {...}, "sets": {...}, "areas": {...}}``.
+
+        Each part has the numbers of photos, true masks and masks and every measure, None where
+        nothing was measured. ``mean_of_sets`` weighs every set that has a figure equally.
+        """
+        return {
+            "pooled": pooled(self.scores).to_dict(),
+            "mean_of_sets": self._mean_of_sets().to_dict(),
+            "sets": {name: pooled(self._of(name)).to_dict() for name in self.sets},
+            "areas": {label: figures.to_dict() for label, figures in self._areas()},
+        }
+
+    def table(self) -> Table:
+        """For the terminal: a row for each set, for sizes of true masks, and for the means."""
+        # narrow enough for 80 columns
+        table = Table(title="Automatic masks", box=SIMPLE, padding=(0, 0, 0, 1), show_edge=False)
+        table.add_column("", no_wrap=True)
+        for name in _HEADS:
+            table.add_column(name, justify="right")
+        for section in self._rows():
+            for label, figures in section:
+                table.add_row(escape(label), *_cells(figures))
+            table.add_section()
+        return table
+
+    def markdown(self) -> str:
+        """The same as a markdown table."""
+        lines = ["| | " + " | ".join(_HEADS) + " |", "|---|" + "---:|" * len(_HEADS)]
+        for section in self._rows():
+            for label, figures in section:
+                label = label.replace("|", "\\|")
+                lines.append(f"| {label} | " + " | ".join(_cells(figures)) + " |")
+        return "\n".join(lines) + "\n"
+
+    def _rows(self) -> list[list[tuple[str, Figures]]]:
+        means = [("mean of sets", self._mean_of_sets()), ("pooled", pooled(self.scores))]
+        return [[(name, pooled(self._of(name))) for name in self.sets], self._areas(), means]
+
+    def _areas(self) -> list[tuple[str, Figures]]:
+        return [
+            (f"area {low:.0%}-{min(high, 1):.0%}", _of_area(self.scores, low, high))
+            for low, high in AREAS
+        ]
+
+    def _of(self, name: str | None) -> list[PhotoScore]:
+        return [score for score in self.scores if name is None or score.set == name]
+
+    def _mean_of_sets(self) -> Figures:
+        """Each set with the same weight, each measure over the sets that have it."""
+        parts = [pooled(self._of(name)) for name in self.sets]
+        columns = [[v for v in column if not math.isnan(v)] for column in _columns(parts)]
+        return Figures(
+            photos=sum(part.photos for part in parts),
+            truths=sum(part.truths for part in parts),
+            masks=sum(part.masks for part in parts),
+            values=tuple(_ratio(sum(column), len(column)) for column in columns),
+        )
+
+
+_HEADS = ("true", "masks", "AR", "R .5", "best", "P", "P .5", "cover", "dupl")
+
+
+def pooled(scores: Sequence[PhotoScore]) -> Figures:
+    """Photos together: recalls over true masks, precision over masks, coverage over photos."""
+    masks, judged = (sum(s.masks for s in scores), sum(s.judged for s in scores))
+    right = sum((s.right for s in scores), np.zeros(1))
+    return Figures(
+        photos=len(scores),
+        truths=sum(len(s.best) for s in scores),
+        masks=masks,
+        values=(
+            *_recalls(scores, 0.0, math.inf),
+            _ratio(float(right.mean()), judged),
+            _ratio(float(right[0]), judged),
+            _ratio(sum(s.coverage for s in scores), len(scores)),
+            _ratio(sum(s.duplicates for s in scores), masks),
+        ),
+    )
+
+
+def _of_area(scores: Sequence[PhotoScore], low: float, high: float) -> Figures:
+    """Recalls of true masks of some sizes; matched among all of them, not for each size anew."""
+    inside = [_inside(score, low, high) for score in scores]
+    return Figures(
+        photos=sum(bool(rows.any()) for rows in inside),
+        truths=sum(int(rows.sum()) for rows in inside),
+        masks=0,
+        values=(*_recalls(scores, low, high), *(math.nan,) * (len(MEASURES) - _RECALLS)),
+    )
+
+
+def _recalls(scores: Sequence[PhotoScore], low: float, high: float) -> tuple[float, float, float]:
+    """AR, recall at the first threshold, mean best IoU."""
+    rows = [_inside(score, low, high) for score in scores]
+    count = sum(int(inside.sum()) for inside in rows)
+    if not count:
+        return math.nan, math.nan, math.nan
+    found = np.concatenate([s.found[inside] for s, inside in zip(scores, rows, strict=True)])
+    best = np.concatenate([s.best[inside] for s, inside in zip(scores, rows, strict=True)])
+    return float(found.mean()), float(found[:, 0].mean()), float(best.mean())
+
+
+def _inside(score: PhotoScore, low: float, high: float) -> np.ndarray:
+    return (low <= score.areas_unit) & (score.areas_unit < high)
+
+
+def _columns(parts: Sequence[Figures]) -> list[list[float]]:
+    return [[part.values[i] for part in parts] for i in range(len(MEASURES))]
+
+
+def _ratio(share: float, whole: int) -> float:
+    return share / whole if whole else math.nan
+
+
+def _cells(figures: Figures) -> list[str]:
+    counts = [str(figures.truths), str(figures.masks or "-")]
+    return counts + ["-" if math.isnan(value) else f"{value:.3f}" for value in figures.values]
