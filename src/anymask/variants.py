@@ -252,6 +252,7 @@ VARIANTS: tuple[Variant, ...] = (
         summary="bundled; a click in milliseconds on any CPU, offline",
         parameters=7_153_845,
         zoom=Zoom(below=0.2, margin=2.0, side=256),
+        everything=EverythingSpec(pred_iou_thresh=0.5, stability_score_thresh=0.4),
     ),
     _sam(
         "sam-vit-b",

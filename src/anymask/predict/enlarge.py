@@ -1,0 +1,140 @@
+"""Low-resolution logits to the image's size, window by window.
+
+Enlarging is linear and acts on rows and columns apart, so that it is two matrices a frame. A
+window costs what it covers; where logits lie below a level everywhere around a pixel, the pixel
+lies below it too, and nothing is computed there.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from anymask.frame import Frame
+from anymask.nn.resize import upscale
+
+_STRIP = 256  # px of the image at one time: a strip touches few of the low-resolution cells
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Axis:
+    """Enlarging along one axis.
+
+    Attributes
+    ----------
+    weights
+        Share of each cell in each pixel.
+    first_cell, last_cell
+        Cells that a pixel draws on.
+    first_pixel, last_pixel
+        Pixels that a cell reaches.
+    """
+
+    weights: Float[Tensor, "pixels cells"]
+    first_cell: Int64[np.ndarray, " pixels"]
+    last_cell: Int64[np.ndarray, " pixels"]
+    first_pixel: Int64[np.ndarray, " cells"]
+    last_pixel: Int64[np.ndarray, " cells"]
+
+    @classmethod
+    def of(cls, cells: int, padded: int, resized: int, image: int) -> "Axis":
+        """The matrix is what enlarging makes of each cell alone."""
+        alone = torch.eye(cells)[:, :, None]
+        weights = upscale(alone, (padded, 1), (resized, 1), (image, 1))[..., 0].T.contiguous()
+        used = weights.numpy() != 0
+        return cls(
+            weights=weights,
+            first_cell=used.argmax(1),
+            last_cell=cells - 1 - used[:, ::-1].argmax(1),
+            first_pixel=used.argmax(0),
+            last_pixel=np.where(used.any(0), image - 1 - used[::-1].argmax(0), -1),
+        )
+
+    def window(self, cells: Int64[np.ndarray, " n"]) -> tuple[int, int]:
+        """First pixel that one of the cells reaches, and one past the last."""
+        reached = cells[self.last_pixel[cells] >= 0]
+        if not len(reached):
+            return 0, 0
+        return int(self.first_pixel[reached].min()), int(self.last_pixel[reached].max()) + 1
+
+    def strips(self, start: int, stop: int) -> list[tuple[slice, slice, Tensor]]:
+        """Pixels of the window (counted from its start), cells, and the weights between them."""
+        found = []
+        for first in range(start, stop, _STRIP):
+            last = min(stop, first + _STRIP)
+            cells = slice(
+                int(self.first_cell[first:last].min()), int(self.last_cell[first:last].max()) + 1
+            )
+            found.append(
+                (slice(first - start, last - start), cells, self.weights[first:last, cells])
+            )
+        return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Measured:
+    """One enlarged mask.
+
+    Attributes
+    ----------
+    bits
+        The mask in its window.
+    corner
+        (x, y) of the window in the image, px.
+    high, low
+        Pixels above the raised and the lowered threshold.
+    """
+
+    bits: Bool[np.ndarray, "h w"]
+    corner: tuple[int, int]
+    high: int
+    low: int
+
+    @property
+    def stability(self) -> float:
+        """`high` over `low`; NaN where both are 0."""
+        return self.high / self.low if self.low else float("nan")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Enlarger:
+    """Enlarges the logits of one frame."""
+
+    rows: Axis
+    columns: Axis
+
+    @classmethod
+    def of(cls, frame: Frame) -> "Enlarger":
+        """For images on this way into the network."""
+        axes = [
+            Axis.of(cells, padded, resized, image)
+            for cells, padded, resized, image in zip(
+                frame.logits, frame.padded, frame.resized, frame.image, strict=True
+            )
+        ]
+        return cls(rows=axes[0], columns=axes[1])
+
+    @torch.inference_mode()
+    def measure(self, logits: Float[Tensor, "h w"], threshold: float, offset: float) -> Measured:
+        """The mask above a threshold, and its areas at thresholds moved up and down.
+
+        Parameters
+        ----------
+        logits
+            Of one mask, on the CPU.
+        """
+        above = (logits > threshold - abs(offset)).numpy()
+        y0, y1 = self.rows.window(np.flatnonzero(above.any(1)))
+        x0, x1 = self.columns.window(np.flatnonzero(above.any(0)))
+        bits = np.zeros((y1 - y0, x1 - x0), bool)
+        high = low = 0
+        for rows, cells, down in self.rows.strips(y0, y1):
+            tall = down @ logits[cells]
+            for columns, across_cells, across in self.columns.strips(x0, x1):
+                full = (tall[:, across_cells] @ across.T).numpy()
+                bits[rows, columns] = full > threshold
+                high += np.count_nonzero(full > threshold + offset)
+                low += np.count_nonzero(full > threshold - offset)
+        return Measured(bits=bits, corner=(x0, y0), high=high, low=low)

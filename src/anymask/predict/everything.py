@@ -1,0 +1,350 @@
+"""Everything mode: all masks of an image, from a grid of points, as SAM's generator finds them.
+
+For each crop of the image (the whole of it first): encode, decode a grid of points, keep masks by
+predicted IoU, stability and place, drop duplicates; then drop duplicates across crops and clean up
+small regions. The result is the official one; what differs is what it costs: a mask is drawn only
+if its score passes, enlarged only where it is, and becomes run lengths at once.
+
+Kirillov et al. 2023 (arXiv:2304.02643, app. B).
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+
+from anymask.errors import PromptError, warn_once
+from anymask.frame import Frame
+from anymask.frame_crops import (
+    Crop,
+    CropBox,
+    crops_of,
+    cut_by_crop,
+    layer_grids,
+    move_boxes,
+    move_points,
+)
+from anymask.generated import GeneratedMasks
+from anymask.image import Picture, Source, load_image
+from anymask.mask_geometry import nms, remove_small_regions
+from anymask.mask_rle import decode_rle, encode_rle
+from anymask.model import Model
+from anymask.predict.candidates import Candidates, find_candidates
+from anymask.predict.steps import encode
+
+Mode = Literal["exact", "fast"]
+_MB = 10**6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What `MaskGenerator` was asked for; its docstring says what each means."""
+
+    grids: tuple[Float[np.ndarray, "_ 2"], ...]
+    pred_iou_thresh: float
+    stability_score_thresh: float
+    stability_score_offset: float
+    mask_threshold: float
+    box_nms_thresh: float
+    crop_nms_thresh: float
+    crop_overlap_ratio: float
+    min_mask_region_area: int
+    use_m2m: bool
+    multimask_output: bool
+    memory_mb: int
+    mode: Mode
+
+
+class MaskGenerator:
+    """All masks of an image.
+
+    Names and defaults are those of the official generators; a model's row holds the thresholds
+    that suit its scores.
+
+    Parameters
+    ----------
+    model
+        From `anymask.load`.
+    points_per_side
+        The grid is ``points_per_side`` squared; None where `point_grids` are given.
+    point_grids
+        Points (x, y) in 0..1, an array (N, 2) for the whole image and for each layer of crops.
+    pred_iou_thresh, stability_score_thresh, stability_score_offset
+        Masks of a lower score or stability are dropped; stability compares areas at the mask
+        threshold plus and minus the offset. None takes the row's `EverythingSpec`.
+    mask_threshold
+        Logits above it are the mask.
+    box_nms_thresh, crop_nms_thresh
+        IoU of boxes above which the lower-scored one is dropped, within a crop and across crops.
+    crop_n_layers
+        Layer l adds 2**l x 2**l overlapping crops, each encoded at the full input size: finds
+        small things, costs as many encodings.
+    crop_overlap_ratio
+        Of neighbouring crops, as a share of the image's shorter side.
+    crop_n_points_downscale_factor
+        The grid of layer l has ``points_per_side // factor**l`` points a side.
+    min_mask_region_area
+        Holes and islands of a smaller area, px, are removed, and duplicates that this makes.
+    use_m2m
+        Decode each mask once more with itself as the prompt, as SAM 2's generator can.
+    multimask_output
+        Three masks a point, or one.
+    memory_mb
+        What generating may take beside the model, the image and the result, MB.
+    mode
+        ``"exact"`` is the official result; ``"fast"`` finds nearly the same masks sooner, see
+        `anymask.predict.everything_fast`.
+
+    >>> generator = MaskGenerator(load("nano"))  # doctest: +SKIP
+    >>> generator.generate("photo.jpg").records()[0]["area"]  # doctest: +SKIP
+    78234
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        points_per_side: int | None = 32,
+        point_grids: Sequence[Float[np.ndarray, "_ 2"]] | None = None,
+        pred_iou_thresh: float | None = None,
+        stability_score_thresh: float | None = None,
+        stability_score_offset: float | None = None,
+        mask_threshold: float = 0.0,
+        box_nms_thresh: float = 0.7,
+        crop_n_layers: int = 0,
+        crop_nms_thresh: float = 0.7,
+        crop_overlap_ratio: float = 512 / 1500,
+        crop_n_points_downscale_factor: int = 1,
+        min_mask_region_area: int = 0,
+        use_m2m: bool = False,
+        multimask_output: bool = True,
+        memory_mb: int = 512,
+        mode: Mode = "exact",
+    ) -> None:
+        row = model.variant.everything
+
+        def or_row(given: float | None, own: float) -> float:
+            return own if given is None else float(given)
+
+        self.model = model
+        self.settings = Settings(
+            grids=_grids(
+                points_per_side, point_grids, crop_n_layers, crop_n_points_downscale_factor
+            ),
+            pred_iou_thresh=or_row(pred_iou_thresh, row.pred_iou_thresh),
+            stability_score_thresh=or_row(stability_score_thresh, row.stability_score_thresh),
+            stability_score_offset=or_row(stability_score_offset, row.stability_score_offset),
+            mask_threshold=mask_threshold,
+            box_nms_thresh=box_nms_thresh,
+            crop_nms_thresh=crop_nms_thresh,
+            crop_overlap_ratio=crop_overlap_ratio,
+            min_mask_region_area=_at_least("min_mask_region_area", min_mask_region_area, 0),
+            use_m2m=use_m2m,
+            multimask_output=multimask_output,
+            memory_mb=_at_least("memory_mb", memory_mb, 1),
+            mode=_known_mode(mode),
+        )
+
+    def generate(
+        self,
+        image: Source | Picture,
+        *,
+        roi: Sequence[float] | Bool[np.ndarray, "H W"] | None = None,
+    ) -> GeneratedMasks:
+        """All masks of one image, best score first (within a crop).
+
+        Parameters
+        ----------
+        image
+            Anything that `anymask.load_image` takes, or what it gave.
+        roi
+            Look only here: a box x0, y0, x1, y1, px, or a mask of the image's size. The box (or
+            the mask's) is cut out and encoded alone, so that it is seen in more detail; only
+            points on the mask are asked.
+
+        Raises
+        ------
+        ImageError
+            The image cannot be read.
+        PromptError
+            ``roi-empty``, ``roi-shape``: there is no such region in the image.
+        """
+        picture = image if isinstance(image, Picture) else load_image(image)
+        warn_once(picture.notes)
+        return replace(self._of(picture.pixels, roi), notes=picture.notes)
+
+    def generate_many(
+        self, images: Sequence[Source | Picture] | Iterator[Source | Picture]
+    ) -> Iterator[GeneratedMasks]:
+        """All masks of each image, in order and one image at a time."""
+        return (self.generate(image) for image in images)
+
+    def _of(self, pixels: UInt8[np.ndarray, "H W 3"], roi: Any) -> GeneratedMasks:
+        size = (pixels.shape[0], pixels.shape[1])
+        region, inside = _region(roi, size)
+        x0, y0, x1, y1 = region
+        settings = self.settings
+        part, inner = pixels[y0:y1, x0:x1], (y1 - y0, x1 - x0)
+        crops = crops_of(inner, len(settings.grids) - 1, settings.crop_overlap_ratio)
+        found = [self._crop(part, crop, region, size, inside) for crop in crops]
+        masks, boxes = _join(found, size)
+        if len(crops) > 1:  # masks of small crops show more detail: they win
+            areas = masks.crop_boxes[:, 2] * masks.crop_boxes[:, 3]
+            kept = nms(boxes, 1 / areas, settings.crop_nms_thresh)
+            masks, boxes = masks.keep(kept), boxes[kept]
+        if settings.min_mask_region_area and len(masks):
+            return self._clean(masks, boxes)
+        return masks
+
+    def _crop(
+        self,
+        part: UInt8[np.ndarray, "h w 3"],
+        crop: Crop,
+        region: CropBox,
+        size: tuple[int, int],
+        inside: Bool[np.ndarray, "h w"] | None,
+    ) -> tuple[Candidates, Crop]:
+        """What one crop shows, without duplicates, in px of the whole image."""
+        settings = self.settings
+        x0, y0, x1, y1 = crop.box
+        pixels = part[y0:y1, x0:x1]
+        frame = Frame.fit((y1 - y0, x1 - x0), self.model.variant.spec)
+        points = settings.grids[crop.layer] * np.array([x1 - x0, y1 - y0])
+        if inside is not None:
+            at = (points + np.array([x0, y0])).astype(np.int64)
+            points = points[inside[at[:, 1], at[:, 0]]]
+        placed = (x0 + region[0], y0 + region[1], x1 + region[0], y1 + region[1])
+        moved = replace(crop, box=placed)
+        if not len(points):
+            return Candidates.none(), moved
+        features = encode(self.model, pixels, frame)
+        found = find_candidates(
+            self.model,
+            features,
+            frame,
+            points,
+            settings,
+            place=(placed[0], placed[1]),
+            size=size,
+        )
+        whole = found.keep(np.flatnonzero(~cut_by_crop(found.boxes, crop.box, (0, 0, *_wh(part)))))
+        kept = whole.keep(nms(whole.boxes, whole.scores, settings.box_nms_thresh))
+        return (
+            replace(
+                kept, boxes=move_boxes(kept.boxes, placed), points=move_points(kept.points, placed)
+            ),
+            moved,
+        )
+
+    def _clean(self, masks: GeneratedMasks, boxes: np.ndarray) -> GeneratedMasks:
+        """Fill small holes, remove small islands, drop duplicates; masks left alone win."""
+        below = self.settings.min_mask_region_area
+        rles, untouched, fresh = list(masks.rles), np.ones(len(masks)), boxes.copy()
+        for i, rle in enumerate(masks.rles):
+            mask, holes = remove_small_regions(decode_rle(rle), below, "holes")
+            mask, islands = remove_small_regions(mask, below, "islands")
+            if holes or islands:
+                rles[i], untouched[i] = encode_rle(mask), 0
+        cleaned = replace(masks, rles=tuple(rles))
+        changed = np.flatnonzero(untouched == 0)
+        if len(changed):
+            tight = cleaned.keep(changed).boxes.astype(np.int64)
+            tight[:, 2:] = np.maximum(tight[:, 2:] - 1, 0)  # inclusive, as all boxes here
+            fresh[changed] = tight
+        threshold = max(self.settings.box_nms_thresh, self.settings.crop_nms_thresh)
+        return cleaned.keep(nms(fresh, untouched, threshold))
+
+
+def _join(
+    found: Sequence[tuple[Candidates, Crop]], size: tuple[int, int]
+) -> tuple[GeneratedMasks, np.ndarray]:
+    """Masks of all crops, and their boxes from first to last pixel."""
+    crop_boxes = []
+    for candidates, crop in found:
+        x0, y0, x1, y1 = crop.box
+        crop_boxes.append(np.tile(np.array([[x0, y0, x1 - x0, y1 - y0]]), (len(candidates), 1)))
+    parts = [candidates for candidates, _ in found]
+    masks = GeneratedMasks(
+        size=size,
+        rles=tuple(rle for part in parts for rle in part.rles),
+        scores=np.concatenate([part.scores for part in parts]),
+        stability=np.concatenate([part.stability for part in parts]),
+        points=np.concatenate([part.points for part in parts]),
+        crop_boxes=np.concatenate(crop_boxes).astype(np.int64),
+    )
+    return masks, np.concatenate([part.boxes for part in parts])
+
+
+def _region(roi: Any, size: tuple[int, int]) -> tuple[CropBox, Bool[np.ndarray, "h w"] | None]:
+    """The box to look into, in whole px, and which of its pixels may be asked."""
+    height, width = size
+    if roi is None:
+        return (0, 0, width, height), None
+    array = np.asarray(roi)
+    if array.ndim == 2:
+        if array.shape != size:
+            raise PromptError(
+                "roi-shape", f"the image is {height}x{width}", given=array.shape, where="roi"
+            )
+        mask = array.astype(bool)
+        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        if not len(rows):
+            raise PromptError("roi-empty", "the mask is empty", where="roi")
+        box = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
+        return box, mask[box[1] : box[3], box[0] : box[2]]
+    if array.shape != (4,) or array.dtype.kind not in "iuf" or not np.isfinite(array).all():
+        raise PromptError(
+            "roi-shape", "a region is a box x0, y0, x1, y1 or a mask", given=roi, where="roi"
+        )
+    x0, y0 = (int(max(0, np.floor(v))) for v in array[:2])
+    x1, y1 = (int(min(top, np.ceil(v))) for v, top in zip(array[2:], (width, height), strict=True))
+    if x0 >= x1 or y0 >= y1:
+        raise PromptError(
+            "roi-empty",
+            f"the box holds nothing of the image ({height}x{width})",
+            given=[float(v) for v in array],
+            where="roi",
+        )
+    return (x0, y0, x1, y1), None
+
+
+def _grids(
+    side: int | None, own: Sequence[np.ndarray] | None, layers: int, factor: int
+) -> tuple[Float[np.ndarray, "_ 2"], ...]:
+    _at_least("crop_n_layers", layers, 0)
+    _at_least("crop_n_points_downscale_factor", factor, 1)
+    if (side is None) == (own is None):
+        raise PromptError(
+            "point-grid", "give points_per_side or point_grids, one of the two", given=side
+        )
+    if side is not None:
+        return tuple(layer_grids(_at_least("points_per_side", side, 1), layers, factor))
+    grids = tuple(np.asarray(grid, np.float64) for grid in own or ())
+    if len(grids) != layers + 1:
+        raise PromptError(
+            "point-grid", f"{layers} layers of crops need {layers + 1} grids", given=len(grids)
+        )
+    for i, grid in enumerate(grids):
+        if grid.ndim != 2 or grid.shape[1] != 2 or not ((grid >= 0) & (grid < 1)).all():
+            raise PromptError(
+                "point-grid", "a grid is (N, 2), values from 0 to 1", where=f"point_grids[{i}]"
+            )
+    return grids
+
+
+def _at_least(name: str, value: int, least: int) -> int:
+    if value < least:
+        raise PromptError("setting", f"{name} is at least {least}", given=value)
+    return value
+
+
+def _known_mode(mode: Mode) -> Mode:
+    if mode not in ("exact", "fast"):
+        raise PromptError("setting", "mode is exact or fast", given=mode)
+    return mode
+
+
+def _wh(part: np.ndarray) -> tuple[int, int]:
+    return part.shape[1], part.shape[0]
