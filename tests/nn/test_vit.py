@@ -172,7 +172,7 @@ def test_threads_do_not_disturb_each_other():
 
 @torch.inference_mode()
 def test_what_goes_in_is_left_alone():
-    block = random(Block(DIM, HEADS, 6, 4))
+    block = random(Block(DIM, AttentionInWindows(DIM, HEADS, 4)))
     x = noise(6, 6, DIM)
     before = x.clone()
     block(x, torch.empty(block.attn.biases(6, 6)))

@@ -4,33 +4,51 @@
     mask k = MLP_k(mask token k) . upscaled image map;   IoU = MLP(score token)
 
 Kirillov et al. 2023 (arXiv:2304.02643, app. A). Mask 0 is the single-mask output, masks 1 to 3 are
-for ambiguous prompts.
+for ambiguous prompts. Families that compute the same with other blocks, norms or activations name
+theirs.
 """
+
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from anymask.nn.layers import LayerNorm2d, Mlp
-from anymask.nn.two_way import TwoWayTransformer
+from anymask.nn.layers import Activation, LayerNorm2d, Mlp
+from anymask.nn.two_way import TwoWayBlock, TwoWayTransformer
 
 MASKS = 4
 
 
 class MaskDecoder(nn.Module):
-    """Tokens, transformer, upscaling, and an MLP for each mask."""
+    """Tokens, transformer, upscaling, and an MLP for each mask.
 
-    def __init__(self, dim: int, hidden: int = 2048) -> None:
+    Parameters
+    ----------
+    block, up_norm, activation
+        Layer of the transformer, norm of the upscaled map, activation of the MLPs of vectors and
+        of scores.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        hidden: int = 2048,
+        *,
+        block: Callable[..., TwoWayBlock] = TwoWayBlock,
+        up_norm: Callable[[int], nn.Module] = LayerNorm2d,
+        activation: Activation = F.relu,
+    ) -> None:
         super().__init__()
         self.score_token = nn.Parameter(torch.zeros(1, dim))
         self.mask_tokens = nn.Parameter(torch.zeros(MASKS, dim))
-        self.transformer = TwoWayTransformer(dim, hidden=hidden)
+        self.transformer = TwoWayTransformer(dim, hidden=hidden, block=block)
         self.up1 = nn.ConvTranspose2d(dim, dim // 4, 2, 2)
-        self.up_norm = LayerNorm2d(dim // 4)
+        self.up_norm = up_norm(dim // 4)
         self.up2 = nn.ConvTranspose2d(dim // 4, dim // 8, 2, 2)
-        self.mask_mlps = nn.ModuleList(Mlp(dim, dim, dim // 8, 3) for _ in range(MASKS))
-        self.score_mlp = Mlp(dim, dim, MASKS, 3)
+        self.mask_mlps = nn.ModuleList(Mlp(dim, dim, dim // 8, 3, activation) for _ in range(MASKS))
+        self.score_mlp = Mlp(dim, dim, MASKS, 3, activation)
 
     def upscaled(self, image: Float[Tensor, "P C h w"]) -> Float[Tensor, "P D H W"]:
         """Four times the size, an eighth of the channels."""

@@ -8,6 +8,7 @@ Kirillov et al. 2023, "Segment Anything" (arXiv:2304.02643).
 """
 
 from collections.abc import Sequence
+from typing import Protocol
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -17,11 +18,23 @@ from anymask.nn.mask_decoder import MaskDecoder
 from anymask.nn.prompt_encoder import PromptEncoder
 
 
+class PromptSide(Protocol):
+    """Prompts to what the mask decoder attends to; `PromptEncoder` says more."""
+
+    def sparse(
+        self, points: Float[Tensor, "P M 2"], labels: Int[Tensor, "P M"]
+    ) -> Float[Tensor, "P M C"]: ...
+
+    def dense(self, masks: Float[Tensor, "P 1 H W"] | None) -> Float[Tensor, "Q C h w"]: ...
+
+    def grid(self) -> Float[Tensor, "h w C"]: ...
+
+
 class Sam(nn.Module):
     """The three parts; prompts never meet pixels, pixels never meet prompts."""
 
     def __init__(
-        self, encoder: ViTEncoder, prompt_encoder: PromptEncoder, decoder: MaskDecoder
+        self, encoder: nn.Module, prompt_encoder: PromptSide, decoder: MaskDecoder
     ) -> None:
         super().__init__()
         self.encoder = encoder

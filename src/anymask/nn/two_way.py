@@ -4,13 +4,18 @@
 
 Kirillov et al. 2023 (arXiv:2304.02643, app. A). Image keys may have a batch of 1 for P prompts
 on one image: all work on them is shared until the first look at the tokens makes them differ.
+Other families take other blocks and activations.
 
 Letters: P prompts, M tokens, K = h w image cells, C channels.
 """
 
+from collections.abc import Callable
+
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from anymask.nn.layers import Activation
 
 
 class Attention(nn.Module):
@@ -44,9 +49,12 @@ class Attention(nn.Module):
 class TwoWayBlock(nn.Module):
     """One layer."""
 
-    def __init__(self, dim: int, heads: int, hidden: int, first: bool) -> None:
+    def __init__(
+        self, dim: int, heads: int, hidden: int, first: bool, activation: Activation = F.relu
+    ) -> None:
         super().__init__()
         self.first = first
+        self.activation = activation
         self.self_attn = Attention(dim, heads)
         self.norm1 = nn.LayerNorm(dim)
         self.token_to_image = Attention(dim, heads, shrink=2)
@@ -57,6 +65,18 @@ class TwoWayBlock(nn.Module):
         self.image_to_token = Attention(dim, heads, shrink=2)
         self.norm4 = nn.LayerNorm(dim)
 
+    def among(
+        self, tokens: Float[Tensor, "P M C"], tokens_pos: Float[Tensor, "P M C"]
+    ) -> Float[Tensor, "P M C"]:
+        """Tokens after a look at each other."""
+        out: Tensor
+        if self.first:  # no positions yet, and no residual
+            out = self.self_attn(tokens, tokens, tokens)
+        else:
+            placed = tokens + tokens_pos
+            out = tokens + self.self_attn(placed, placed, tokens)
+        return out
+
     def forward(
         self,
         tokens: Float[Tensor, "P M C"],
@@ -64,16 +84,11 @@ class TwoWayBlock(nn.Module):
         tokens_pos: Float[Tensor, "P M C"],
         image_pos: Float[Tensor, "1 K C"],
     ) -> tuple[Float[Tensor, "P M C"], Float[Tensor, "P K C"]]:
-        if self.first:  # no positions yet, and no residual
-            tokens = self.self_attn(tokens, tokens, tokens)
-        else:
-            placed = tokens + tokens_pos
-            tokens = tokens + self.self_attn(placed, placed, tokens)
-        tokens = self.norm1(tokens)
+        tokens = self.norm1(self.among(tokens, tokens_pos))
         image_placed = image + image_pos
         tokens = tokens + self.token_to_image(tokens + tokens_pos, image_placed, image)
         tokens = self.norm2(tokens)
-        tokens = self.norm3(tokens + self.lin2(F.relu(self.lin1(tokens))))
+        tokens = self.norm3(tokens + self.lin2(self.activation(self.lin1(tokens))))
         image = image + self.image_to_token(image_placed, tokens + tokens_pos, tokens)
         return tokens, self.norm4(image)
 
@@ -81,11 +96,16 @@ class TwoWayBlock(nn.Module):
 class TwoWayTransformer(nn.Module):
     """Layers, then a last look of the tokens at the image."""
 
-    def __init__(self, dim: int, heads: int = 8, hidden: int = 2048, depth: int = 2) -> None:
+    def __init__(
+        self,
+        dim: int,
+        heads: int = 8,
+        hidden: int = 2048,
+        depth: int = 2,
+        block: Callable[..., TwoWayBlock] = TwoWayBlock,
+    ) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(
-            TwoWayBlock(dim, heads, hidden, first=i == 0) for i in range(depth)
-        )
+        self.layers = nn.ModuleList(block(dim, heads, hidden, first=i == 0) for i in range(depth))
         self.final = Attention(dim, heads, shrink=2)
         self.norm = nn.LayerNorm(dim)
 

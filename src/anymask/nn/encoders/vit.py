@@ -26,14 +26,10 @@ _TOKENS_AT_ONCE = 2048
 class Block(nn.Module):
     """Attention and MLP, each with its norm before and its residual after."""
 
-    def __init__(self, dim: int, heads: int, side: int, window: int | None) -> None:
+    def __init__(self, dim: int, attn: nn.Module) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(dim, eps=1e-6)
-        self.attn = (
-            AttentionEverywhere(dim, heads, side)
-            if window is None
-            else AttentionInWindows(dim, heads, window)
-        )
+        self.attn = attn
         self.norm2 = nn.LayerNorm(dim, eps=1e-6)
         self.lin1 = nn.Linear(dim, 4 * dim)
         self.lin2 = nn.Linear(4 * dim, dim)
@@ -49,6 +45,16 @@ class Block(nn.Module):
         """Norm and MLP of some tokens."""
         out: Tensor = self.lin2(F.gelu(self.lin1(self.norm2(tokens))))
         return out
+
+
+def neck(dim: int, out_dim: int) -> nn.Sequential:
+    """A map's channels to those of the embedding, then a look at the cells around."""
+    return nn.Sequential(
+        nn.Conv2d(dim, out_dim, 1, bias=False),
+        LayerNorm2d(out_dim),
+        nn.Conv2d(out_dim, out_dim, 3, padding=1, bias=False),
+        LayerNorm2d(out_dim),
+    )
 
 
 class ViTEncoder(nn.Module):
@@ -70,17 +76,15 @@ class ViTEncoder(nn.Module):
         cells = side // patch
         self.patch_embed = nn.Conv2d(3, dim, patch, patch)
         self.pos_embed = nn.Parameter(torch.zeros(1, cells, cells, dim))
-        blocks = [
-            Block(dim, heads, cells, None if i in global_blocks else window) for i in range(depth)
+        attentions = [
+            AttentionEverywhere(dim, heads, cells)
+            if i in global_blocks
+            else AttentionInWindows(dim, heads, window)
+            for i in range(depth)
         ]
-        self.biases = max((block.attn.biases(cells, cells) for block in blocks), default=0)
-        self.blocks = nn.ModuleList(blocks)
-        self.neck = nn.Sequential(
-            nn.Conv2d(dim, out_dim, 1, bias=False),
-            LayerNorm2d(out_dim),
-            nn.Conv2d(out_dim, out_dim, 3, padding=1, bias=False),
-            LayerNorm2d(out_dim),
-        )
+        self.biases = max((attn.biases(cells, cells) for attn in attentions), default=0)
+        self.blocks = nn.ModuleList(Block(dim, attn) for attn in attentions)
+        self.neck = neck(dim, out_dim)
 
     def forward(self, x: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B D h w"]:
         maps = self.patch_embed(x).permute(0, 2, 3, 1) + self.pos_embed
