@@ -1,190 +1,22 @@
 """The table of models: one frozen row each.
 
-Code never asks a model's name or family. What differs between models is a value here (a
-size, a mean, an offset) or a small function here (how many padding points).
+Code never asks a model's name or family: what differs between models is in its row. What a row
+says is told in `anymask.variant_specs`.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Literal
 
 from anymask.errors import CheckpointError
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asset:
-    """A weight file: where it comes from and how to know it.
-
-    Attributes
-    ----------
-    file
-        Name of the file in the cache, or in the package for bundled weights.
-    url
-        Official address; None for bundled weights.
-    bytes
-        Size, None where the publisher states none.
-    sha256, md5
-        Hex digests, None where unknown.
-    """
-
-    file: str
-    url: str | None = None
-    bytes: int | None = None
-    sha256: str | None = None
-    md5: str | None = None
-
-
-def keep_aspect(size: tuple[int, int], side: int) -> tuple[int, int]:
-    """(H, W) scaled so that the longer becomes ``side``: rounded half up, as SAM does, at least 1.
-
-    >>> keep_aspect((400, 600), 1024)
-    (683, 1024)
-    """
-    scale = side / max(size)
-    return max(1, int(size[0] * scale + 0.5)), max(1, int(size[1] * scale + 0.5))
-
-
-def stretch(size: tuple[int, int], side: int) -> tuple[int, int]:
-    """A square of ``side``, whatever (H, W) is."""
-    return side, side
-
-
-def sam_padding(points: int, has_box: bool) -> int:
-    """SAM adds one padding point (label -1) after the user's points unless there is a box."""
-    return 1 if points and not has_box else 0
-
-
-def no_padding(points: int, has_box: bool) -> int:
-    """No padding points at all."""
-    return 0
-
-
-def lone_padding(points: int, has_box: bool) -> int:
-    """One padding point beside a mask alone: nano's maps are made from at least one point."""
-    return 0 if points or has_box else 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InputSpec:
-    """How a picture and its prompts become network input.
-
-    Attributes
-    ----------
-    side
-        Longest side after resizing, px. Small images are enlarged.
-    fit
-        ``((H, W), side) -> (H, W)`` after resizing: the aspect is kept, or not.
-    resize
-        How pixels are resized, always bilinear: ``"bytes"`` with antialias and rounded to bytes
-        again, ``"smooth"`` with antialias on floats, ``"plain"`` without antialias on floats.
-    enlarge
-        How logits get the image's size: ``"twice"``, bilinear to the network's input, where the
-        padding is cut off, then bilinear again; or at once, ``"bilinear"`` or ``"bicubic"``, for
-        inputs without padding.
-    multiple
-        The resized image is padded right and bottom with zeros, after normalisation, until both
-        sides are multiples of this, px. ``multiple == side`` gives squares.
-    mean, std
-        Per channel (RGB), in 0..255 units.
-    point_shift_px, point_shift_net, box_shift_net
-        Added to point coordinates before scaling (image px), after scaling (network px), and to
-        box corners after scaling: where the weights think a pixel's centre is.
-    mask_stride
-        Network px per cell of the low-resolution logits.
-    padding
-        ``(number of points, has a box) -> number of padding points`` the weights expect.
-    """
-
-    side: int
-    multiple: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    fit: Callable[[tuple[int, int], int], tuple[int, int]] = keep_aspect
-    resize: Literal["bytes", "smooth", "plain"] = "bytes"
-    enlarge: Literal["twice", "bilinear", "bicubic"] = "twice"
-    point_shift_px: float = 0.0
-    point_shift_net: float = 0.0
-    box_shift_net: float = 0.0
-    mask_stride: int = 4
-    padding: Callable[[int, bool], int] = no_padding
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Zoom:
-    """When a second look at a small object pays: crop, encode again, decode with the first logits.
-
-    Attributes
-    ----------
-    below
-        Object size (square root of box area over square root of image area) below which to zoom.
-    margin
-        Side of the crop over side of the object.
-    side
-        Longest side of the crop after resizing, px.
-    """
-
-    below: float
-    margin: float
-    side: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EverythingSpec:
-    """What everything mode keeps unless told otherwise: scores mean other things in other models.
-
-    Attributes
-    ----------
-    pred_iou_thresh, stability_score_thresh
-        Masks of a lower predicted IoU or stability are thrown away.
-    stability_score_offset
-        How far the threshold is moved up and down to measure stability, logits.
-    """
-
-    pred_iou_thresh: float = 0.88
-    stability_score_thresh: float = 0.95
-    stability_score_offset: float = 1.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Variant:
-    """One model.
-
-    Attributes
-    ----------
-    name
-        What `anymask.load` takes.
-    builder
-        Key of `anymask.model.BUILDERS` and of the converters in `anymask.weights`.
-    network
-        Keyword arguments of the builder.
-    spec
-        Input specification.
-    weights
-        The official weight file.
-    licence
-        SPDX identifier of the weights.
-    summary
-        One line: what it is good for.
-    parameters
-        Number of parameters, for the table in the docs.
-    zoom
-        Second look at small objects, or None.
-    everything
-        Defaults of everything mode.
-    """
-
-    name: str
-    builder: str
-    network: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
-    spec: InputSpec
-    weights: Asset
-    licence: str
-    summary: str
-    parameters: int
-    zoom: Zoom | None = None
-    everything: EverythingSpec = field(default_factory=EverythingSpec)
-
+from anymask.variant_specs import Asset as Asset
+from anymask.variant_specs import EverythingSpec as EverythingSpec
+from anymask.variant_specs import InputSpec as InputSpec
+from anymask.variant_specs import Variant as Variant
+from anymask.variant_specs import Zoom as Zoom
+from anymask.variant_specs import keep_aspect as keep_aspect
+from anymask.variant_specs import lone_padding as lone_padding
+from anymask.variant_specs import no_padding as no_padding
+from anymask.variant_specs import sam_padding as sam_padding
+from anymask.variant_specs import stretch as stretch
 
 _SAM_SPEC = InputSpec(
     side=1024,
