@@ -109,6 +109,17 @@ class Model(nn.Module):
             digest.update(memoryview(plain.view(torch.uint8).numpy()))
         return digest.hexdigest()
 
+    def prepare(self, pixels: Real[Tensor, "B h w 3"]) -> Float[Tensor, "B 3 H W"]:
+        """Pixels, scaled already, to what the encoder takes: normalised, padded with zeros."""
+        spec = self.variant.spec
+        pixels = pixels.to(self.device)
+        b, h, w = pixels.shape[:3]
+        height, width = (-(-side // spec.multiple) * spec.multiple for side in (h, w))
+        x = torch.zeros((b, 3, height, width), dtype=self.dtype, device=self.device)
+        mean, std = cast(Tensor, self._mean), cast(Tensor, self._std)
+        x[:, :, :h, :w] = ((pixels.float() - mean) / std).permute(0, 3, 1, 2)
+        return x
+
     def encode(self, pixels: Real[Tensor, "B h w 3"]) -> tuple[Tensor, ...]:
         """Pixels, scaled already, to features: normalise, pad with zeros, run the encoder.
 
@@ -119,14 +130,7 @@ class Model(nn.Module):
         DeviceError
             ``dtype-overflow``: the features left the range of a 16-bit dtype.
         """
-        spec = self.variant.spec
-        pixels = pixels.to(self.device)
-        b, h, w = pixels.shape[:3]
-        height, width = (-(-side // spec.multiple) * spec.multiple for side in (h, w))
-        x = torch.zeros((b, 3, height, width), dtype=self.dtype, device=self.device)
-        mean, std = cast(Tensor, self._mean), cast(Tensor, self._std)
-        x[:, :, :h, :w] = ((pixels.float() - mean) / std).permute(0, 3, 1, 2)
-        features = cast(Network, self.network).encode(x)
+        features = cast(Network, self.network).encode(self.prepare(pixels))
         if self.dtype == torch.float32:
             return features
         if not all(part.isfinite().all() for part in features):
