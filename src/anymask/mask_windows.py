@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Int64
 from pycocotools import mask as coco
 
-from anymask.mask_rle import Rle
+from anymask.mask_rle import Rle, box_of, runs_of
 
 
 def encode_window(
@@ -35,6 +35,23 @@ def encode_window(
         lengths = lengths[:-1]  # COCO ends with the last run that there is
     packed = coco.frPyObjects({"size": [height, width], "counts": lengths.tolist()}, height, width)
     return {"size": [height, width], "counts": packed["counts"].decode("ascii")}
+
+
+def decode_window(rle: Rle) -> tuple[Bool[np.ndarray, "h w"], tuple[int, int]]:
+    """A mask within its tight box, and the box's corner (x, y), px; nothing for an empty mask.
+
+    Errors as in `anymask.mask_rle.runs_of`.
+
+    >>> decode_window({"size": [2, 3], "counts": "213"})
+    (array([[ True]]), (1, 0))
+    """
+    runs = runs_of(rle)
+    height = rle["size"][0]
+    x0, y0, x1, y1 = box_of(runs, height)
+    ends = np.cumsum(runs).clip(x0 * height, x1 * height)
+    lengths = np.diff(ends, prepend=x0 * height)
+    columns = np.repeat(np.arange(len(runs)) % 2 == 1, lengths).reshape(x1 - x0, height)
+    return np.ascontiguousarray(columns[:, y0:y1].T), (x0, y0)
 
 
 def edges_of(
