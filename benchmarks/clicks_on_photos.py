@@ -18,7 +18,8 @@ import numpy as np
 
 import anymask
 from anymask.evaluate.interactive import Predictor, Target, click_rounds, masks_of_record
-from anymask.formats.sa1b import Record, Sa1bSet, open_sa1b, split_of
+from anymask.formats.records import Record
+from anymask.formats.sa1b import Sa1bSet, open_sa1b, split_of
 
 TILE = 288  # px
 TEXT = 34  # px below a tile

@@ -5,11 +5,11 @@ the difference to the run two before. What others wrote is checked here before i
 pycocotools reads past the end of broken runs.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool, Int, Int64
 from pycocotools import mask as coco
 
 from anymask.errors import DataError
@@ -73,6 +73,37 @@ def runs_of(rle: Mapping[str, Any]) -> Int64[np.ndarray, " runs"]:
             given=counts,
         )
     return runs
+
+
+def pack_runs(runs: Sequence[int] | Int[np.ndarray, " runs"], size: tuple[int, int]) -> Rle:
+    """Compressed run lengths of plain ones.
+
+    Raises
+    ------
+    DataError
+        As `runs_of`.
+
+    >>> pack_runs([1, 2, 1], (2, 2))
+    {'size': [2, 2], 'counts': '121'}
+    """
+    checked = runs_of({"size": size, "counts": runs}).tolist()
+    packed = coco.frPyObjects({"size": list(size), "counts": checked}, *size)
+    return {"size": [int(v) for v in size], "counts": packed["counts"].decode("ascii")}
+
+
+def packed(rle: Mapping[str, Any]) -> Rle:
+    """Run lengths of any form as compressed text, checked; errors as in `runs_of`.
+
+    >>> packed({"size": (2, 2), "counts": b"121"})
+    {'size': [2, 2], 'counts': '121'}
+    """
+    runs = runs_of(rle)
+    (height, width), counts = rle["size"], rle["counts"]
+    if isinstance(counts, bytes):
+        counts = counts.decode("ascii")
+    if not isinstance(counts, str):
+        return pack_runs(runs, (height, width))
+    return {"size": [int(height), int(width)], "counts": counts}
 
 
 def area_of(runs: Int64[np.ndarray, " runs"]) -> int:

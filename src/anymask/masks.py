@@ -14,7 +14,7 @@ from pycocotools import mask as coco
 
 from anymask.errors import DataError
 from anymask.mask_outlines import Ring, polygons
-from anymask.mask_rle import Rle, area_of, box_of, decode_rle, encode_rle, runs_of
+from anymask.mask_rle import Rle, area_of, box_of, decode_rle, encode_rle, packed, runs_of
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -122,11 +122,11 @@ class Masks:
         """IoU of every pair, from run lengths alone; two empty masks score 1."""
         if not len(self) or not len(other):
             return np.zeros((len(self), len(other)), np.float32)
-        packed = [
+        texts = [
             [{"size": r["size"], "counts": r["counts"].encode()} for r in masks.rles]
             for masks in (self, other)
         ]
-        found = np.asarray(coco.iou(*packed, [0] * len(other)), np.float32)
+        found = np.asarray(coco.iou(*texts, [0] * len(other)), np.float32)
         empty = (self.areas[:, None] == 0) & (other.areas[None] == 0)
         return np.where(empty, np.float32(1), found)
 
@@ -145,14 +145,6 @@ def _scores(scores: Sequence[float] | np.ndarray | None, count: int) -> Float32[
 def _compressed(rle: Rle, where: str) -> Rle:
     """Run lengths that are sound, with counts as compressed text."""
     try:
-        runs = runs_of(rle)
+        return packed(rle)
     except DataError as error:
         raise DataError(error.code, error.problem, given=error.given, where=where) from error
-    counts = rle["counts"]
-    if isinstance(counts, bytes):
-        counts = counts.decode("ascii")
-    if not isinstance(counts, str):
-        height, width = rle["size"]
-        packed = coco.frPyObjects({"size": [height, width], "counts": runs.tolist()}, height, width)
-        counts = packed["counts"].decode("ascii")
-    return {"size": [int(v) for v in rle["size"]], "counts": counts}

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from anymask.cli.evaluate import evaluate
 from anymask.errors import DataError, OutputError
-from anymask.formats.rle import Rle
+from anymask.mask_rle import pack_runs
 
 KEYS = ["masks", "box", "click1", "click1_best", "click3", "click5", "filled_box", "grabcut_box"]
 
@@ -59,8 +59,7 @@ def halves(tmp_path):
     """A set of two photos, of which one is for judging; the truth is the left three quarters."""
     folder = tmp_path / "halves"
     folder.mkdir()
-    rle = Rle.from_runs([0, 32 * 24, 32 * 8], (32, 32))
-    row = {"segmentation": {"size": [32, 32], "counts": rle.counts.decode()}}
+    row = {"segmentation": pack_runs([0, 32 * 24, 32 * 8], (32, 32))}
     table = {"image": {"height": 32, "width": 32}, "annotations": [row]}
     for name in ("p0", "p1"):
         Image.new("RGB", (32, 32), "grey").save(folder / f"{name}.png")

@@ -17,8 +17,8 @@ from PIL import Image
 from pycocotools import mask as coco
 
 from anymask.errors import DataError
-from anymask.formats.rle import Rle
 from anymask.formats.sa1b import open_sa1b, parse_record, split_of
+from anymask.mask_rle import area_of, decode_rle, pack_runs, runs_of
 
 IDS = Path(__file__).parents[1] / "data" / "photo-ids.txt"
 RULES = settings(deadline=None, derandomize=True, max_examples=30)
@@ -109,25 +109,49 @@ def test_what_an_annotation_says_is_kept():
         "iscrowd": 1,
         "ignore": rle(~SQUARE),
     }
-    _, [annotation] = parse_record(table(SQUARE, **more), "here")
+    _, [annotation], _ = parse_record(table(SQUARE, **more), "here")
     assert annotation.bbox == (2, 1, 3, 2)
     assert (annotation.area, annotation.category, annotation.iscrowd) == (6, "a/b", True)
-    np.testing.assert_array_equal(annotation.ignore.decode(), ~SQUARE)
+    np.testing.assert_array_equal(decode_rle(annotation.ignore), ~SQUARE)
 
 
 def test_what_an_annotation_leaves_out_is_measured():
-    _, [annotation] = parse_record(table(SQUARE), "here")
+    _, [annotation], _ = parse_record(table(SQUARE), "here")
     assert (annotation.id, annotation.bbox, annotation.area) == (1, (2, 1, 3, 2), 6)
     assert (annotation.category, annotation.iscrowd, annotation.ignore) == (None, False, None)
 
 
-def test_an_empty_mask_has_an_empty_box():
-    _, [annotation] = parse_record(table(np.zeros((4, 6), bool)), "here")
-    assert (annotation.bbox, annotation.area) == ((0, 0, 0, 0), 0)
+def test_f15_an_empty_mask_is_left_out_and_told():
+    given = table(SQUARE, np.zeros((4, 6), bool), SQUARE)
+    _, annotations, [note] = parse_record(given, "here")
+    assert [each.id for each in annotations] == [1, 3]
+    assert note.code == "mask-empty" and "id 2" in note.text
+    with pytest.raises(DataError, match=r"mask-empty: here: annotations\[1\] \(id 2\)"):
+        parse_record(given, "here", strict=True)
+
+
+@pytest.mark.parametrize(
+    ("given", "kept", "code"),
+    [
+        ([4, 1, 50, 2], (4, 1, 2, 2), "box-clipped"),
+        ([-9, -9, 12, 12], (0, 0, 3, 3), "box-clipped"),
+        ([2, 1, 3.4, 2.2], (2, 1, 3.4, 2.2), None),
+        ([2, 1, 4.5, 3], (2, 1, 4.5, 3), None),
+        ([2, 1, 0, 2], (2, 1, 3, 2), "box-empty"),
+        ([90, 1, 3, 2], (2, 1, 3, 2), "box-empty"),
+    ],
+)
+def test_f15_a_box_outside_is_cut_and_an_empty_one_measured(given, kept, code):
+    _, [annotation], notes = parse_record(table(SQUARE, bbox=given), "here")
+    assert annotation.bbox == pytest.approx(kept)
+    assert [note.code for note in notes] == ([code] if code else [])
+    if code:
+        with pytest.raises(DataError, match=code):
+            parse_record(table(SQUARE, bbox=given), "here", strict=True)
 
 
 def test_a_photo_without_masks_has_none():
-    assert parse_record(table(), "here") == ((4, 6), ())
+    assert parse_record(table(), "here") == ((4, 6), (), ())
 
 
 BROKEN = {
@@ -195,19 +219,18 @@ def test_runs_agree_with_pycocotools(data):
     seed, share = data.draw(st.integers(0, 999)), data.draw(st.sampled_from([0, 0.02, 0.5, 1]))
     bits = np.random.default_rng(seed).random((height, width)) < share
     theirs = coco.encode(np.asfortranarray(bits.astype(np.uint8)))
-    ours = Rle(size=(height, width), counts=theirs["counts"])
-    np.testing.assert_array_equal(ours.decode(), bits)
-    assert ours.area == bits.sum()
-    assert Rle.from_runs(ours.runs().tolist(), ours.size) == ours
-    assert coco.area(ours.coco) == bits.sum()
+    ours = {"size": (height, width), "counts": theirs["counts"]}
+    np.testing.assert_array_equal(decode_rle(ours), bits)
+    assert area_of(runs_of(ours)) == bits.sum()
+    again = pack_runs(runs_of(ours).tolist(), (height, width))
+    assert again == {"size": [height, width], "counts": theirs["counts"].decode()}
 
 
 @RULES
 @given(st.binary(max_size=60))
 def test_any_bytes_are_a_mask_or_an_error(counts):
-    mask = Rle(size=(7, 9), counts=counts)
     try:
-        bits = mask.decode()
+        bits = decode_rle({"size": (7, 9), "counts": counts})
     except DataError as error:
         assert error.code == "rle-broken"
     else:

@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64
 from pycocotools import mask as coco
 
-from anymask.formats.sa1b import Annotation
+from anymask.formats.records import Annotation
+from anymask.mask_rle import Rle, decode_rle
 from anymask.masks import Masks
 
 # as COCO has them, but not spoiled by adding up: an IoU of exactly 0.7 counts at 0.7
@@ -71,7 +72,7 @@ def score_photo(
     an annotation ignores do not count in its IoUs. `name` is that of the set.
     """
     masks = best_scored(masks)
-    truths = [one for one in annotations if not one.iscrowd and one.rle.area > 0]
+    truths = [one for one in annotations if not one.iscrowd and one.pixels > 0]
     ious = overlaps(masks, truths)
     pixels = max(1, masks.size[0] * masks.size[1])
     complete = _covered([_truth(one) for one in annotations]) >= COMPLETE * pixels
@@ -80,7 +81,7 @@ def score_photo(
     return PhotoScore(
         set=name,
         image_id=image_id,
-        areas_unit=np.array([one.rle.area / pixels for one in truths], np.float64),
+        areas_unit=np.array([one.pixels / pixels for one in truths], np.float64),
         best=ious.max(0, initial=0),
         found=np.stack([match(ious, t) >= 0 for t in THRESHOLDS], axis=1),
         masks=len(masks),
@@ -125,7 +126,7 @@ def overlaps(masks: Masks, truths: Sequence[Annotation]) -> Float64[np.ndarray, 
     for column, truth in enumerate(truths):
         if truth.ignore is None:
             continue
-        counted = coco.encode(np.asfortranarray(~truth.ignore.decode(), np.uint8))
+        counted = coco.encode(np.asfortranarray(~decode_rle(truth.ignore), np.uint8))
         kept = [coco.merge([one, counted], intersect=True) for one in (_truth(truth), *own)]
         found[:, column] = coco.iou(kept[1:], kept[:1], [0])[:, 0]
     return found
@@ -202,11 +203,15 @@ def agreement(masks: Masks, reference: Masks, threshold: float = 0.9) -> Agreeme
 
 
 def _packed(masks: Masks) -> list[_Packed]:
-    return [{"size": rle["size"], "counts": rle["counts"].encode()} for rle in masks.rles]
+    return [_bytes(rle) for rle in masks.rles]
 
 
 def _truth(annotation: Annotation) -> _Packed:
-    return annotation.rle.coco
+    return _bytes(annotation.rle)
+
+
+def _bytes(rle: Rle) -> _Packed:
+    return {"size": rle["size"], "counts": rle["counts"].encode()}
 
 
 def _covered(packed: Sequence[_Packed]) -> int:

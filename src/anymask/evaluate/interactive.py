@@ -24,7 +24,9 @@ from anymask.errors import DataError
 from anymask.evaluate.baselines import Box, filled_box, grabcut_box
 from anymask.evaluate.clicks import innermost_point, next_click
 from anymask.evaluate.report import MaskScore, Report
-from anymask.formats.sa1b import Annotation, Record, Sa1bSet, split_of
+from anymask.formats.records import Annotation, Record
+from anymask.formats.sa1b import Sa1bSet, split_of
+from anymask.mask_rle import decode_rle
 
 SMALLEST, LARGEST = 0.002, 0.85  # shares of the photo
 MASKS_A_PHOTO = 8
@@ -130,8 +132,10 @@ def masks_of_record(record: Record) -> tuple[Annotation, ...]:
         annotation
         for annotation in record.annotations
         if not annotation.iscrowd
-        and SMALLEST * pixels <= annotation.rle.area <= LARGEST * pixels
-        and (annotation.ignore is None or (annotation.mask() & ~annotation.ignore.decode()).any())
+        and SMALLEST * pixels <= annotation.pixels <= LARGEST * pixels
+        and (
+            annotation.ignore is None or (annotation.mask() & ~decode_rle(annotation.ignore)).any()
+        )
     ]
     if len(fit) <= MASKS_A_PHOTO:
         return tuple(fit)
@@ -182,7 +186,7 @@ class Target:
     def of(cls, annotation: Annotation) -> "Target":
         """From an annotation; the box is the whole mask's, ignored pixels or not."""
         truth = annotation.mask()
-        ignore = None if annotation.ignore is None else annotation.ignore.decode()
+        ignore = None if annotation.ignore is None else decode_rle(annotation.ignore)
         return cls(annotation=annotation, truth=truth, ignore=ignore, box=tight_box(truth))
 
     def iou(self, predicted: Bool[np.ndarray, "H W"]) -> float:
@@ -301,7 +305,7 @@ def _score_photo(
                 set=name,
                 image_id=record.image_id,
                 annotation=target.annotation.id,
-                area_unit=target.annotation.rle.area / area,
+                area_unit=target.annotation.pixels / area,
                 ious=(*with_prompts, *without.result()),
             )
 

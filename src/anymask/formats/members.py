@@ -19,6 +19,10 @@ class Source(Protocol):
 
     def where(self, name: str) -> str: ...
 
+    def path_of(self, name: str) -> Path | None:
+        """Its own file, or None where it is a part of another."""
+        ...
+
 
 class Folder:
     """Files side by side in a folder."""
@@ -32,6 +36,9 @@ class Folder:
 
     def where(self, name: str) -> str:
         return str(self.path / name)
+
+    def path_of(self, name: str) -> Path | None:
+        return self.path / name
 
     def read(self, name: str) -> bytes:
         try:
@@ -85,6 +92,9 @@ class Tar:
 
     def where(self, name: str) -> str:
         return f"{self.path}: {name}"
+
+    def path_of(self, name: str) -> Path | None:
+        return None
 
     def read(self, name: str) -> bytes:
         offset, size = self.places[name]

@@ -1,113 +1,44 @@
-"""Reading the layout of SA-1B: pairs of a picture and a JSON of masks, in a folder or a tar.
+"""SA-1B's layout: pairs of a picture and a JSON of its masks, in a folder or a tar.
 
 A set is a folder or an uncompressed tar of ``<id>.jpg`` (or ``.png``) and ``<id>.json``. The id is
-the stem of the pair's file name. Names and ids written inside a JSON are never used as paths.
+the stem of the pair's file name. Names and ids written inside a JSON are never used as paths. A
+JSON is
+
+    {"image": {"image_id", "width", "height", "file_name"}, "annotations": [...]}
+
+and each mask has ``id``, ``segmentation`` (COCO's run lengths), ``bbox``, ``area`` and, where they
+are known, ``predicted_iou``, ``point_coords``, ``crop_box`` and ``stability_score``. Ours are
+``category``, ``category_id``, ``iscrowd`` and ``ignore``. Boxes go from edge to edge.
 """
 
 import hashlib
-import json
-import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-import numpy as np
-from jaxtyping import Bool, UInt8
-
-from anymask.errors import DataError
+from anymask.errors import DataError, Note
+from anymask.formats.checks import (
+    as_bbox,
+    as_dict,
+    as_id,
+    as_list,
+    as_rle,
+    as_size,
+    as_text,
+    number,
+    numbers,
+    parse_json,
+    plain,
+    to_json,
+)
 from anymask.formats.members import Folder, Source, Tar
-from anymask.formats.rle import Rle
-from anymask.image import load_image
+from anymask.formats.records import Annotation, Category, Record, Remarks, of_generated
+from anymask.generated import GeneratedMasks
+from anymask.mask_rle import area_of, runs_of
 
 _PICTURES = (".jpg", ".jpeg", ".png")
-_LARGEST_JSON = 256 * 2**20  # bytes; SA-1B's own are below 1 MB
-_MOST_PIXELS = 2**32  # a forged size must not become an array
 _VAL_BELOW = 26  # of 256: about a tenth of all ids
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Annotation:
-    """One mask of a picture.
-
-    Attributes
-    ----------
-    id
-        As the file states it, else the position in the file.
-    rle
-        The mask; its size is the picture's.
-    bbox
-        (x, y, width, height), px, as stated, else measured.
-    area
-        Number of pixels as stated, else measured.
-    category
-        The source's own word, or None.
-    iscrowd
-        The mask covers a group of objects as one.
-    ignore
-        Pixels that must not count when a result is compared with this mask, or None.
-    """
-
-    id: int | str
-    rle: Rle
-    bbox: tuple[float, float, float, float]
-    area: float
-    category: str | None = None
-    iscrowd: bool = False
-    ignore: Rle | None = None
-
-    def mask(self) -> Bool[np.ndarray, "H W"]:
-        """The mask as bits."""
-        return self.rle.decode()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Record:
-    """One picture with its masks; the pixels are read when asked for.
-
-    Attributes
-    ----------
-    image_id
-        Stem of the pair's file name.
-    size
-        (H, W) as the JSON states it, px.
-    annotations
-        The masks in the order of the file.
-    where
-        Set and file, for messages.
-    """
-
-    image_id: str
-    size: tuple[int, int]
-    annotations: tuple[Annotation, ...]
-    where: str
-    _source: Source = field(repr=False)
-    _picture: str = field(repr=False)
-
-    def image_bytes(self) -> bytes:
-        """The picture file as it is, undecoded."""
-        return self._source.read(self._picture)
-
-    def pixels(self) -> UInt8[np.ndarray, "H W 3"]:
-        """The picture as RGB.
-
-        Raises
-        ------
-        ImageError
-            The picture cannot be read.
-        DataError
-            ``record-size``: the picture has another size than its JSON states.
-        """
-        pixels = load_image(self.image_bytes()).pixels
-        if pixels.shape[:2] != self.size:
-            raise DataError(
-                "record-size",
-                f"the JSON states {self.size[1]}x{self.size[0]} (width x height), the picture has "
-                f"{pixels.shape[1]}x{pixels.shape[0]}",
-                where=self.where,
-                hint="was one of the two rotated or scaled?",
-            )
-        return pixels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -124,20 +55,32 @@ class Sa1bSet:
         Ids of all pairs, sorted.
     unannotated
         Stems of pictures without a JSON, sorted; they are left out of `ids`.
+    strict
+        What would be cut or left out is an error.
     """
 
     name: str
     path: Path
     ids: tuple[str, ...]
     unannotated: tuple[str, ...]
+    strict: bool = False
     _source: Source = field(repr=False)
-    _pairs: Mapping[str, tuple[str, str]] = field(repr=False)  # id -> picture, JSON
+    _pairs: Mapping[str, tuple[str | None, str]] = field(repr=False)  # id -> picture, JSON
 
     def __len__(self) -> int:
         return len(self.ids)
 
+    def __iter__(self) -> Iterator[Record]:
+        return (self.read(image_id) for image_id in self.ids)
+
     def __reduce__(self) -> tuple[object, ...]:
-        return (open_sa1b, (self.path,))  # another process opens its own file
+        alone = any(picture is None for picture, _ in self._pairs.values())
+        return (_reopened, (self.path, self.strict, alone))  # another process opens its own file
+
+    @property
+    def categories(self) -> tuple[Category, ...]:
+        """None: they are not listed beforehand."""
+        return ()
 
     def read(self, image_id: str) -> Record:
         """One picture's masks, checked; its pixels wait until asked for.
@@ -146,18 +89,21 @@ class Sa1bSet:
         ------
         DataError
             ``unknown-id``, ``json-broken``, ``record-broken``, ``rle-broken``, ``rle-size``: with
-            the place in the file.
+            the place in the file; if strict ``mask-empty``, ``box-empty``, ``box-clipped``.
         """
         if image_id not in self._pairs:
             raise DataError("unknown-id", "the set has no such id", given=image_id, where=self.name)
         picture, table = self._pairs[image_id]
         where = self._source.where(table)
-        size, annotations = parse_record(_parse_json(self._source.read(table), where), where)
+        decoded = parse_json(self._source.read(table), where)
+        size, annotations, notes = parse_record(decoded, where, strict=self.strict)
         return Record(
             image_id=image_id,
+            file_name=_stated_name(decoded, image_id) if picture is None else _last(picture),
             size=size,
             annotations=annotations,
             where=where,
+            notes=notes,
             _source=self._source,
             _picture=picture,
         )
@@ -173,8 +119,19 @@ def split_of(image_id: str) -> str:
     return "val" if digest[0] < _VAL_BELOW else "train"
 
 
-def open_sa1b(path: str | os.PathLike[str]) -> Sa1bSet:
+def open_sa1b(
+    path: str | os.PathLike[str], *, strict: bool = False, alone: bool = False
+) -> Sa1bSet:
     """Open a folder or an uncompressed tar of pairs; reads names only.
+
+    Parameters
+    ----------
+    path
+        The folder or tar.
+    strict
+        What would be cut or left out of a record is an error when it is read.
+    alone
+        Take a JSON without its picture too.
 
     Raises
     ------
@@ -196,7 +153,7 @@ def open_sa1b(path: str | os.PathLike[str]) -> Sa1bSet:
             given=str(path),
             hint="give a folder or an uncompressed tar of <id>.jpg and <id>.json",
         )
-    pairs, unannotated = _pair(source)
+    pairs, unannotated = _pair(source, alone)
     if not pairs:
         raise DataError(
             "set-empty",
@@ -209,135 +166,124 @@ def open_sa1b(path: str | os.PathLike[str]) -> Sa1bSet:
         path=path,
         ids=tuple(sorted(pairs)),
         unannotated=unannotated,
+        strict=strict,
         _source=source,
         _pairs=pairs,
     )
 
 
-def parse_record(table: object, where: str) -> tuple[tuple[int, int], tuple[Annotation, ...]]:
-    """The size (H, W) and the masks of a decoded JSON; `where` goes into messages.
+def parse_record(
+    table: object, where: str, *, strict: bool = False
+) -> tuple[tuple[int, int], tuple[Annotation, ...], tuple[Note, ...]]:
+    """The size (H, W), the masks and the losses of a decoded JSON; `where` goes into messages.
 
     Raises
     ------
     DataError
         See `Sa1bSet.read`.
     """
-    table = _dict(table, where)
-    image = _dict(table.get("image"), f"{where}: image")
-    size = (
-        _side(image.get("height"), f"{where}: image.height"),
-        _side(image.get("width"), f"{where}: image.width"),
-    )
-    if size[0] * size[1] > _MOST_PIXELS:
-        raise DataError("record-broken", f"no picture has {size[1]}x{size[0]} px", where=where)
-    rows = table.get("annotations")
-    if not isinstance(rows, list):
-        raise DataError("record-broken", "annotations must be a list", given=rows, where=where)
-    return size, tuple(
-        _annotation(row, index, size, f"{where}: annotations[{index}]")
-        for index, row in enumerate(rows)
-    )
+    table = as_dict(table, where)
+    image = as_dict(table.get("image"), f"{where}: image")
+    size = as_size(image.get("height"), image.get("width"), f"{where}: image")
+    remarks = Remarks(where, strict)
+    found = [
+        _annotation(row, index, size, remarks)
+        for index, row in enumerate(as_list(table.get("annotations"), "annotations", where))
+    ]
+    annotations = tuple(each for each in found if each is not None)
+    return size, annotations, tuple(remarks.notes)
 
 
-def _annotation(row: object, index: int, size: tuple[int, int], where: str) -> Annotation:
-    row = _dict(row, where)
-    name = row.get("id", index)
-    if isinstance(name, bool) or not isinstance(name, int | str):
-        raise DataError("record-broken", "an id is a number or a text", given=name, where=where)
-    rle = _rle(row.get("segmentation"), size, f"{where} (id {name}): segmentation")
-    ignore = row.get("ignore")
-    category = row.get("category")
-    if not isinstance(category, str | None):
-        raise DataError("record-broken", "a category is a text", given=category, where=where)
-    area = _number(row.get("area"))
+def record_json(record: Record) -> bytes:
+    """The JSON of one picture."""
+    height, width = record.size
+    image = {
+        "image_id": record.image_id,
+        "width": width,
+        "height": height,
+        "file_name": record.file_name,
+    }
+    rows = [_row(each) for each in record.annotations]
+    return to_json({"image": image, "annotations": rows}) + b"\n"
+
+
+def generated_json(masks: GeneratedMasks, file_name: str, image_id: str) -> bytes:
+    """The JSON of what everything mode found in one picture; ids count from 1."""
+    return record_json(of_generated(masks, file_name, image_id))
+
+
+def _annotation(
+    value: object, index: int, size: tuple[int, int], remarks: Remarks
+) -> Annotation | None:
+    """One mask, or None where it has no pixel."""
+    where = f"{remarks.where}: annotations[{index}]"
+    row = as_dict(value, where)
+    name = as_id(row.get("id", index), where)
+    at = f"annotations[{index}] (id {name})"
+    rle = as_rle(row.get("segmentation"), size, f"{remarks.where}: {at}: segmentation")
+    measured = area_of(runs_of(rle))
+    if not measured:
+        remarks.lost("mask-empty", "the mask has no pixel: left out", at=at)
+        return None
+    ignore, area = row.get("ignore"), number(row.get("area"))
+    category_id = row.get("category_id")
+    points = row.get("point_coords")
+    pairs = [numbers(each, 2) for each in points] if isinstance(points, list) else []
+    crop = numbers(row.get("crop_box"), 4)
     return Annotation(
         id=name,
         rle=rle,
-        bbox=_bbox(row.get("bbox"), rle, where),
-        area=float(rle.area) if area is None or area < 0 else area,
-        category=category,
+        bbox=as_bbox(row.get("bbox"), rle, remarks, at),
+        area=float(measured) if area is None or area < 0 else area,
+        category=as_text(row.get("category"), "a category", where),
+        category_id=category_id if type(category_id) is int else None,
         iscrowd=bool(row.get("iscrowd", False)),
-        ignore=None if ignore is None else _rle(ignore, size, f"{where} (id {name}): ignore"),
+        ignore=None if ignore is None else as_rle(ignore, size, f"{remarks.where}: {at}: ignore"),
+        predicted_iou=number(row.get("predicted_iou")),
+        stability_score=number(row.get("stability_score")),
+        points=tuple((pair[0], pair[1]) for pair in pairs if pair is not None),
+        crop_box=None if crop is None else (crop[0], crop[1], crop[2], crop[3]),
     )
 
 
-def _rle(value: object, size: tuple[int, int], where: str) -> Rle:
-    table = _dict(value, where)
-    stated, counts = table.get("size"), table.get("counts")
-    if not isinstance(stated, list) or len(stated) != 2:
-        raise DataError("record-broken", "size must be [height, width]", given=stated, where=where)
-    if tuple(stated) != size:
-        swapped = tuple(stated[::-1]) == size
-        raise DataError(
-            "rle-size",
-            f"the mask is {stated}, its picture {list(size)} (height, width)",
-            where=where,
-            hint="are height and width swapped?" if swapped else "scale the mask to its picture",
-        )
-    if isinstance(counts, str):
-        rle = Rle(size=size, counts=counts.encode("utf-8", "surrogatepass"))
-    elif isinstance(counts, list) and all(type(run) is int and run >= 0 for run in counts):
-        rle = Rle.from_runs(counts, size)
-    else:
-        raise DataError(
-            "record-broken", "counts must be a text or run lengths", given=counts, where=where
-        )
-    try:
-        rle.runs()
-    except DataError as error:
-        raise DataError(error.code, error.problem, given=error.given, where=where) from None
-    return rle
+def _row(annotation: Annotation) -> dict[str, object]:
+    """One mask as JSON has it; what is not known is left out."""
+    crop = annotation.crop_box
+    row: dict[str, object] = {
+        "id": annotation.id,
+        "segmentation": annotation.rle,
+        "bbox": [plain(v) for v in annotation.bbox],
+        "area": plain(annotation.area),
+        "predicted_iou": annotation.predicted_iou,
+        "point_coords": [[plain(v) for v in point] for point in annotation.points] or None,
+        "crop_box": None if crop is None else [plain(v) for v in crop],
+        "stability_score": annotation.stability_score,
+        "category": annotation.category,
+        "category_id": annotation.category_id,
+        "iscrowd": True if annotation.iscrowd else None,
+        "ignore": annotation.ignore,
+    }
+    return {key: value for key, value in row.items() if value is not None}
 
 
-def _bbox(value: object, rle: Rle, where: str) -> tuple[float, float, float, float]:
-    if value is None:
-        rows, columns = rle.decode().nonzero()
-        if len(rows) == 0:
-            return (0.0, 0.0, 0.0, 0.0)
-        left, top = float(columns.min()), float(rows.min())
-        return (left, top, float(columns.max()) + 1 - left, float(rows.max()) + 1 - top)
-    numbers = [_number(number) for number in value] if isinstance(value, list) else []
-    x, y, width, height = numbers if len(numbers) == 4 else [None] * 4
-    if x is None or y is None or width is None or height is None:
-        raise DataError(
-            "record-broken", "bbox must be [x, y, width, height]", given=value, where=where
-        )
-    return (x, y, width, height)
+def _reopened(path: Path, strict: bool, alone: bool) -> Sa1bSet:
+    return open_sa1b(path, strict=strict, alone=alone)
 
 
-def _number(value: object) -> float | None:
-    """A finite number as float, anything else as None."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:  # a whole number of hundreds of digits
-        return None
-    return number if math.isfinite(number) else None
+def _last(name: str) -> str:
+    """The file's name without what a tar has before it."""
+    return PurePosixPath(name).name
 
 
-def _side(value: object, where: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise DataError("record-broken", "a side is a whole number of px", given=value, where=where)
-    return value
+def _stated_name(table: object, image_id: str) -> str:
+    """The picture's file name as the JSON states it; never a path."""
+    image = table.get("image") if isinstance(table, dict) else None
+    stated = image.get("file_name") if isinstance(image, dict) else None
+    name = _last(stated.replace("\\", "/")) if isinstance(stated, str) else ""
+    return name if PurePosixPath(name).stem == image_id else f"{image_id}.jpg"
 
 
-def _dict(value: object, where: str) -> dict[str, object]:
-    if not isinstance(value, dict):
-        raise DataError("record-broken", "a JSON object is wanted", given=value, where=where)
-    return value
-
-
-def _parse_json(text: bytes, where: str) -> object:
-    if len(text) > _LARGEST_JSON:
-        raise DataError("json-broken", f"the JSON has {len(text)} bytes", where=where)
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise DataError("json-broken", f"no JSON ({error})", where=where) from error
-
-
-def _pair(source: Source) -> tuple[dict[str, tuple[str, str]], tuple[str, ...]]:
+def _pair(source: Source, alone: bool) -> tuple[dict[str, tuple[str | None, str]], tuple[str, ...]]:
     """Pictures and JSONs by stem, and the stems of pictures that have no JSON."""
     pictures: dict[str, str] = {}
     tables: dict[str, str] = {}
@@ -356,9 +302,11 @@ def _pair(source: Source) -> tuple[dict[str, tuple[str, str]], tuple[str, ...]]:
             )
         found[file.stem] = name
     for stem, name in tables.items():
-        if stem not in pictures:
+        if stem not in pictures and not alone:
             raise DataError(
                 "pair-broken", f"{stem}.jpg (or .png) is missing", where=source.where(name)
             )
-    pairs = {stem: (pictures[stem], name) for stem, name in tables.items()}
+    pairs: dict[str, tuple[str | None, str]] = {
+        stem: (pictures.get(stem), name) for stem, name in tables.items()
+    }
     return pairs, tuple(sorted(pictures.keys() - tables.keys()))

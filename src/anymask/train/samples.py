@@ -14,7 +14,8 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from anymask.errors import DataError
-from anymask.formats.sa1b import Annotation, Record, Sa1bSet, open_sa1b, split_of
+from anymask.formats.records import Annotation, Record
+from anymask.formats.sa1b import Sa1bSet, open_sa1b, split_of
 from anymask.train.augment import change_colours
 
 _SMALLEST, _LARGEST = 0.001, 0.9  # area of a mask over area of the photo
