@@ -201,6 +201,33 @@ def _common_count(
     return next(iter(counts.values()))
 
 
+def check_fits(prompts: Prompts, spec: InputSpec) -> None:
+    """Refuse prompts that a model's weights were not made for.
+
+    Raises
+    ------
+    PromptError
+        ``mask-unsupported``: it takes no masks; ``too-many-points``: it takes fewer points.
+    """
+    if prompts.masks is not None and not spec.mask_prompts:
+        raise PromptError(
+            "mask-unsupported",
+            "this model takes no masks as prompts",
+            where="masks",
+            hint="give points or boxes, or take a model that does, such as nano",
+        )
+    corners = 0 if prompts.boxes is None else 2
+    for p, points in enumerate(prompts.points):
+        if spec.most_points is not None and len(points) + corners > spec.most_points:
+            raise PromptError(
+                "too-many-points",
+                f"this model takes {spec.most_points} points a prompt, a box counts as two",
+                given=len(points) + corners,
+                where="points" if prompts.single else f"points[{p}]",
+                hint="give the points that matter most, or take another model",
+            )
+
+
 def network_points(
     prompts: Prompts, frame: Frame, spec: InputSpec
 ) -> tuple[Float32[np.ndarray, "P M 2"], Int64[np.ndarray, "P M"]]:
@@ -208,7 +235,13 @@ def network_points(
 
     Clicks first, then padding (label -1) as the row wants it, then box corners (labels 2 and 3);
     in network px. This is the only place where shifts and scales are applied.
+
+    Raises
+    ------
+    PromptError
+        See `check_fits`.
     """
+    check_fits(prompts, spec)
     scale = np.array(frame.scale)
     clicks = np.stack(prompts.points).astype(np.float64)
     net = ((clicks + spec.point_shift_px) * scale).astype(np.float32)

@@ -24,6 +24,8 @@ class Asset:
         Size, None where the publisher states none.
     sha256, md5
         Hex digests, None where unknown.
+    git_blob
+        SHA-1 of ``blob SIZE``, a zero byte and the file: its name in the publisher's repository.
     """
 
     file: str
@@ -31,6 +33,7 @@ class Asset:
     bytes: int | None = None
     sha256: str | None = None
     md5: str | None = None
+    git_blob: str | None = None
 
 
 def keep_aspect(size: tuple[int, int], side: int) -> tuple[int, int]:
@@ -63,6 +66,11 @@ def lone_padding(points: int, has_box: bool) -> int:
     return 0 if points or has_box else 1
 
 
+def six_points(points: int, has_box: bool) -> int:
+    """EfficientSAM's prompts have six points, a box's corners among them; see `most_points`."""
+    return max(0, 6 - points - 2 * has_box)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputSpec:
     """How a picture and its prompts become network input.
@@ -92,6 +100,10 @@ class InputSpec:
         Network px per cell of the low-resolution logits.
     padding
         ``(number of points, has a box) -> number of padding points`` the weights expect.
+    most_points
+        Points that a prompt may have, a box's two corners among them; None where any number goes.
+    mask_prompts
+        Masks can be prompts.
     """
 
     side: int
@@ -106,6 +118,8 @@ class InputSpec:
     box_shift_net: float = 0.0
     mask_stride: int = 4
     padding: Callable[[int, bool], int] = no_padding
+    most_points: int | None = None
+    mask_prompts: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

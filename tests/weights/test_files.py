@@ -342,3 +342,42 @@ def test_h4_reading_changes_no_file(tmp_path: Path) -> None:
             tensor.mul_(2)  # a mapped file is private
         assert path.read_bytes() == before
     assert len(list(tmp_path.iterdir())) == len(FORMATS)
+
+
+def packed(path: Path, files: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return path
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_a_zip_that_holds_one_weight_file_stands_for_it(tmp_path: Path, suffix: str) -> None:
+    whole = packed(
+        tmp_path / "weights.pt.zip",
+        {f"some/folder/net{suffix}": FORMATS[suffix](STATE), "__MACOSX/._net": b"junk"},
+    )
+    assert same(read_state(whole))
+
+
+def test_a_zip_of_several_files_or_of_another_zip_is_no_weight_file(tmp_path: Path) -> None:
+    two = packed(tmp_path / "two.zip", {"a.pt": zipped(STATE), "b.pt": zipped(STATE)})
+    assert refused(two).code == "checkpoint-not-weights"
+    inner = packed(tmp_path / "inner.pt", {"a.pt": zipped(STATE)})
+    outer = packed(tmp_path / "outer.zip", {"inner.pt": inner.read_bytes()})
+    assert refused(outer).code == "checkpoint-not-weights"
+
+
+def test_a_zip_that_would_unpack_to_far_more_than_it_is_is_refused_unread(tmp_path: Path) -> None:
+    bomb = packed(tmp_path / "bomb.zip", {"net.pt": bytes(2_000_000)})
+    assert refused(bomb).code == "checkpoint-damaged"
+
+
+def test_what_is_wrong_in_a_zip_is_said_of_the_zip(tmp_path: Path) -> None:
+    cut = zipped(STATE)[:-100]
+    assert refused(packed(tmp_path / "a.zip", {"net.pt": cut})).code == "checkpoint-truncated"
+    whole = packed(tmp_path / "b.zip", {"net.pt": zipped(STATE)})
+    data = bytearray(whole.read_bytes())
+    data[60:80] = bytes(20)
+    whole.write_bytes(data)
+    assert refused(whole).code == "checkpoint-damaged"

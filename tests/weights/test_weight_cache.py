@@ -106,7 +106,7 @@ def test_every_row_that_is_downloaded_is_pinned() -> None:
     for row in VARIANTS:
         if row.weights.url is not None:
             kind, value = cache.digest(row.weights)
-            assert len(value) == {"sha256": 64, "md5": 32}[kind]
+            assert len(value) == {"sha256": 64, "md5": 32, "git blob": 40}[kind]
 
 
 def test_c06_a_cached_file_needs_neither_torch_nor_an_http_client(folder: Path) -> None:
@@ -120,3 +120,13 @@ def test_c06_a_cached_file_needs_neither_torch_nor_an_http_client(folder: Path) 
     )
     run = [sys.executable, "-c", code]
     assert subprocess.run(run, capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_a_file_of_a_repository_is_known_by_the_name_that_git_gives_it(tmp_path: Path) -> None:
+    path = tmp_path / "weights"
+    path.write_bytes(b"hello\n")
+    asset = Asset(file="weights", git_blob="ce013625030ba8dba906f756967f9e9ca394464a")
+    cache.check_hash(asset, path)
+    path.write_bytes(b"hullo\n")
+    with pytest.raises(CheckpointError, match=r"weights-hash.*git blob"):
+        cache.check_hash(asset, path)

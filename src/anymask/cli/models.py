@@ -125,7 +125,7 @@ def check(row: Variant, path: Path) -> str:
     from anymask.weights.cache import check_hash, digest
 
     asset = row.weights
-    if asset.sha256 is not None or asset.md5 is not None:
+    if asset.sha256 or asset.md5 or asset.git_blob:
         check_hash(asset, path)
         kind, value = digest(asset)
         return f"{kind} {value[:12]}..."

@@ -21,7 +21,7 @@ from anymask.predict.cache import EmbeddingCache
 from anymask.predict.embedding import ImageEmbedding as ImageEmbedding
 from anymask.predict.refine import look_closer
 from anymask.predict.steps import decode, encode, fill_masks
-from anymask.prompts import Prompts
+from anymask.prompts import Prompts, check_fits
 
 _BYTES_A_CELL = 500  # of the decoder, a prompt and a low-resolution cell; SAM 320, nano 420
 
@@ -198,7 +198,13 @@ class ImagePredictor:
         return self._parts(embedding, prompts, multimask)
 
     def prompts(self, embedding: ImageEmbedding, **given: Any) -> Prompts:
-        """Prompts on an image of this model, checked; takes what `Prompts.parse` takes."""
+        """Prompts on an image of this model, checked; takes what `Prompts.parse` takes.
+
+        Raises
+        ------
+        PromptError
+            A prompt is wrong, or nothing for this model; or the embedding is another model's.
+        """
         model = self.model
         if (embedding.fingerprint, embedding.variant) != (model.fingerprint, model.variant.name):
             raise PromptError(
@@ -207,7 +213,9 @@ class ImagePredictor:
                 f"this is {model.variant.name} ({model.fingerprint[:8]})",
                 hint="encode the image with this model",
             )
-        return Prompts.parse(size=embedding.size, frame=embedding.frame, **given)
+        prompts = Prompts.parse(size=embedding.size, frame=embedding.frame, **given)
+        check_fits(prompts, model.variant.spec)
+        return prompts
 
     def predict_prompts(
         self, embedding: ImageEmbedding, prompts: Prompts, *, multimask: bool = True

@@ -1,5 +1,6 @@
 """Where downloaded weights lie, and whether they are what they should be. Opens no socket."""
 
+import hashlib
 import os
 from importlib import resources
 from pathlib import Path
@@ -8,6 +9,7 @@ from anymask.errors import CheckpointError
 from anymask.variants import Asset
 
 SETTING = "ANYMASK_CACHE"
+_GIT = "git blob"  # a kind of hash
 
 
 def cache_folder() -> Path:
@@ -49,17 +51,19 @@ def located(asset: Asset) -> Path | None:
 
 
 def digest(asset: Asset) -> tuple[str, str]:
-    """Kind and value of the hash that identifies a file: SHA-256, else MD5.
+    """Kind and value of the hash that identifies a file: SHA-256, else MD5, else git's.
 
     Raises
     ------
     CheckpointError
-        ``weights-unpinned``: the row states neither, so nothing can be trusted.
+        ``weights-unpinned``: the row states none, so nothing can be trusted.
     """
     if asset.sha256 is not None:
         return "sha256", asset.sha256
     if asset.md5 is not None:
         return "md5", asset.md5
+    if asset.git_blob is not None:
+        return _GIT, asset.git_blob
     raise CheckpointError(
         "weights-unpinned", "the table of models states no hash of the file", given=asset.file
     )
@@ -71,11 +75,20 @@ def found_digest(asset: Asset, path: Path) -> str:
 
     kind, _ = digest(asset)
     try:
-        return str(file_hash(str(path), alg=kind))
+        return _git_blob(path) if kind == _GIT else str(file_hash(str(path), alg=kind))
     except OSError as error:
         raise CheckpointError(
             "checkpoint-unreadable", f"the file cannot be read ({error.strerror})", where=str(path)
         ) from error
+
+
+def _git_blob(path: Path) -> str:
+    """Name that git gives a file's content."""
+    found = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            found.update(piece)
+    return found.hexdigest()
 
 
 def check_hash(asset: Asset, path: Path) -> None:

@@ -7,8 +7,11 @@ file is told apart before anything parses it: empty, cut off, a web page, an arc
 import json
 import pickle
 import re
+import shutil
 import struct
+import tempfile
 import zipfile
+import zlib
 from pathlib import Path
 
 import torch
@@ -22,6 +25,7 @@ _WRAPPERS = ("model", "state_dict")
 _FETCH = "delete it and fetch it again"
 _FOLDER_FILE = "model.safetensors"
 _PICKLED = (".pth", ".pt", ".bin", ".pt2", ".ckpt", ".pkl")
+_MOST_PACKED = 4  # times the size of a zip that the file in it may have
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"  # how the newer and the older files of PyTorch begin
 _PAGES = (b"<!doctype", b"<html", b"<?xml", b"version https://git-lfs", b'{"error', b"{'error")
 _REFUSED = re.compile(r".*(GLOBAL|Unsupported operand|Can only)")
@@ -32,9 +36,10 @@ def read_state(path: Path, *, wanted: int | None = None) -> dict[str, Tensor]:
     """All tensors of a weight file by name, on the CPU.
 
     Takes ``.safetensors``, and ``.pth``, ``.pt``, ``.bin`` as PyTorch writes them, told apart by
-    content; a folder stands for the ``model.safetensors`` in it. An official wrapper such as
-    ``{"model": ...}`` is opened. Files are mapped where their kind allows it: the tensors lie in
-    the file until they are used, so a file must not be changed in place while they live.
+    content; a folder stands for the ``model.safetensors`` in it, a zip for the only file in it. An
+    official wrapper such as ``{"model": ...}`` is opened. Files are mapped where their kind allows
+    it: the tensors lie in the file until they are used, so a file must not be changed in place
+    while they live.
 
     Parameters
     ----------
@@ -50,13 +55,23 @@ def read_state(path: Path, *, wanted: int | None = None) -> dict[str, Tensor]:
         ``-unsafe`` or ``-unreadable``.
     """
     path = _existing(path)
+    head, size = _begin(path)
+    _refuse_strangers(path, head, size, wanted)
+    packed = _packed(path, head)
+    return _tensors(path, head, size) if packed is None else _unpacked(path, size, packed)
+
+
+def _begin(path: Path) -> tuple[bytes, int]:
+    """A file's first bytes, and its size."""
     try:
-        size = path.stat().st_size
         with path.open("rb") as file:
-            head = file.read(512)
+            return file.read(512), path.stat().st_size
     except OSError as error:
         raise _wrong("unreadable", path, f"the file cannot be read ({error.strerror})") from error
-    _refuse_strangers(path, head, size, wanted)
+
+
+def _tensors(path: Path, head: bytes, size: int) -> dict[str, Tensor]:
+    """All tensors of a weight file that is not packed."""
     state = _read_pickle(path, size) if _is_torch(path, head) else _read_safe(path, size)
     state = next((v for w in _WRAPPERS if isinstance(v := state.get(w), dict)), state)
     tensors = {}
@@ -114,6 +129,47 @@ def _is_torch(path: Path, head: bytes) -> bool:
         return True
     looks_safe = len(head) > 8 and head[8:9] == b"{"
     return not looks_safe and path.suffix in _PICKLED
+
+
+def _packed(path: Path, head: bytes) -> zipfile.ZipInfo | None:
+    """The weight file that a zip holds and nothing else, or None."""
+    if not head.startswith(_ZIP) or not zipfile.is_zipfile(path):
+        return None
+    try:
+        with zipfile.ZipFile(path) as archive:
+            inside = [one for one in archive.infolist() if not one.is_dir()]
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        return None  # whoever reads it says what is wrong
+    names = [one for one in inside if not one.filename.startswith("__MACOSX/")]
+    suffixes = (*_PICKLED, ".safetensors")
+    alone = len(names) == 1 and names[0].filename.endswith(suffixes)
+    return names[0] if alone and not names[0].filename.endswith("data.pkl") else None
+
+
+def _unpacked(path: Path, size: int, packed: zipfile.ZipInfo) -> dict[str, Tensor]:
+    """Tensors of a weight file in a zip, in memory."""
+    if packed.file_size > _MOST_PACKED * size:  # weights are noise: they hardly shrink
+        problem = f"the archive of {size} bytes would unpack to {packed.file_size}"
+        raise _wrong("damaged", path, problem)
+    with tempfile.TemporaryDirectory(prefix="anymask-") as folder:
+        inner = Path(folder) / f"weights{Path(packed.filename).suffix}"
+        try:
+            with (
+                zipfile.ZipFile(path) as archive,
+                archive.open(packed) as source,
+                inner.open("wb") as file,
+            ):
+                shutil.copyfileobj(source, file)
+        except (zipfile.BadZipFile, OSError, ValueError, RuntimeError, zlib.error) as error:
+            raise _wrong("damaged", path, f"the archive of {size} bytes is damaged") from error
+        try:
+            head, size = _begin(inner)
+            _refuse_strangers(inner, head, size, None)
+            return {name: t.clone() for name, t in _tensors(inner, head, size).items()}
+        except CheckpointError as error:
+            raise CheckpointError(
+                error.code, error.problem, given=error.given, where=str(path), hint=error.hint
+            ) from None
 
 
 def _read_safe(path: Path, size: int) -> dict[str, object]:
