@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from anymask.errors import CheckpointError
 from anymask.nn.blank import NoValues
+from anymask.nn.efficient_sam import build_efficient_sam
+from anymask.nn.mobile_sam import build_mobile_sam
 from anymask.nn.nano import build_nano
 from anymask.nn.sam import build_sam
 from anymask.variants import VARIANTS, Variant
@@ -16,7 +18,12 @@ from anymask.weights.cache import bundled, located
 from anymask.weights.download import Progress, fetch
 from anymask.weights.match import Shapes, matched, mismatch
 
-BUILDERS: Mapping[str, Callable[..., nn.Module]] = {"nano": build_nano, "sam": build_sam}
+BUILDERS: Mapping[str, Callable[..., nn.Module]] = {
+    "nano": build_nano,
+    "sam": build_sam,
+    "mobile_sam": build_mobile_sam,
+    "efficient_sam": build_efficient_sam,
+}
 
 
 def find_weights(row: Variant, *, progress: Progress | None = None) -> Path:

@@ -5,7 +5,7 @@ drops a tensor on purpose. Two names may lead to one of ours where files hold a 
 """
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +14,11 @@ from torch import Tensor
 from anymask.errors import CheckpointError
 
 _MOST_NUMBERS = 4  # in the name of a tensor
+
+
+def as_they_are(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors that need a new name only."""
+    return dict(state)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,10 +31,13 @@ class Layout:
         Such as ``"official"``, for messages.
     table
         File's name to ours, ``{}`` for a number, None for tensors that are not used.
+    finish
+        What is done with the tensors once they have our names: several to one, another shape.
     """
 
     name: str
     table: Mapping[str, str | None]
+    finish: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] = as_they_are
 
     def rename(self, name: str) -> str | None:
         """Our name, or None where the tensor is not used.
@@ -107,4 +115,4 @@ def convert(state: Mapping[str, Tensor], layouts: Sequence[Layout]) -> dict[str,
             problem = "a tensor that the file holds under two names differs between them"
             raise CheckpointError("tensor-twice", problem, given=name, hint="get the file again")
         out[ours] = tensor
-    return out
+    return layout.finish(out)

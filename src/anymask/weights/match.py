@@ -7,12 +7,17 @@ from torch import Tensor
 
 from anymask.errors import CheckpointError
 from anymask.variants import Variant
-from anymask.weights import nano, sam
+from anymask.weights import efficient_sam, mobile_sam, nano, sam
 from anymask.weights.convert import Layout, convert, recognise
 
 Shapes = Mapping[str, tuple[int, ...]]
 
-LAYOUTS: Mapping[str, Sequence[Layout]] = {"nano": nano.LAYOUTS, "sam": sam.LAYOUTS}
+LAYOUTS: Mapping[str, Sequence[Layout]] = {
+    "nano": nano.LAYOUTS,
+    "sam": sam.LAYOUTS,
+    "mobile_sam": mobile_sam.LAYOUTS,
+    "efficient_sam": efficient_sam.LAYOUTS,
+}
 
 
 def layouts_of(row: Variant, wanted: Shapes) -> tuple[Layout, ...]:
