@@ -32,6 +32,7 @@ BUILT_ON: dict[str, set[str]] = {
     "predict": {"nouns", "model"},
     "evaluate": {"predict", "formats"},
     "train": {"nn", "model", "formats", "evaluate"},
+    "compat": {"predict", "formats"},
     "cli": {"train"},
     "__main__": {"cli"},
     "__init__": {"train"},  # the table of public names, and what type checkers read
@@ -49,6 +50,7 @@ OUTSIDE: dict[str, set[str]] = {
     "predict": {*_ARRAYS, "torch", "safetensors"},
     "evaluate": {*_ARRAYS, "torch", "rich"},
     "train": {*_ARRAYS, "torch", "safetensors"},
+    "compat": {*_ARRAYS, "torch"},
     "cli": {*_ARRAYS, "torch", "typer", "click", "rich"},
     "__main__": set(),
     "__init__": set(),

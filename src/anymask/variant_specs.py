@@ -196,3 +196,7 @@ class Variant:
     parameters: int
     zoom: Zoom | None = None
     everything: EverythingSpec = field(default_factory=EverythingSpec)
+
+    def __deepcopy__(self, memo: object) -> "Variant":
+        """Itself: it never changes, so that copies of a model share their row."""
+        return self

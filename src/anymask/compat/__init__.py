@@ -1,0 +1,1 @@
+"""Public names of other packages on top of ours: change the import line, keep the code."""

@@ -1,0 +1,86 @@
+"""Builders of models, and the registry of their names.
+
+An official name without a checkpoint gives an untrained network, as the official builder does.
+Models of ours that scale images as SAM does stand in the registry under their own names as well,
+and then without a checkpoint have the weights that `anymask.load` finds.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from os import PathLike
+
+from torch import nn
+
+from anymask.compat.segment_anything.modeling.sam import Sam
+from anymask.errors import CheckpointError
+from anymask.model import BUILDERS, Model, load_variant
+from anymask.variants import VARIANTS, Variant, keep_aspect, variant
+
+Checkpoint = str | PathLike[str] | None
+
+
+def build_sam_vit_h(checkpoint: Checkpoint = None) -> Sam:
+    """ViT-H: the largest."""
+    return _build(variant("sam-vit-h"), checkpoint)
+
+
+def build_sam_vit_l(checkpoint: Checkpoint = None) -> Sam:
+    """ViT-L."""
+    return _build(variant("sam-vit-l"), checkpoint)
+
+
+def build_sam_vit_b(checkpoint: Checkpoint = None) -> Sam:
+    """ViT-B: the smallest."""
+    return _build(variant("sam-vit-b"), checkpoint)
+
+
+build_sam = build_sam_vit_h
+
+
+def _build(row: Variant, checkpoint: Checkpoint) -> Sam:
+    """A row with a checkpoint's weights, or untrained; on the CPU, in eval mode, trainable."""
+    if checkpoint is None:
+        return trainable(Model(untrained(row), row))
+    return trainable(_loaded(row, checkpoint))
+
+
+def _build_ours(name: str, checkpoint: Checkpoint = None) -> Sam:
+    """A row with a checkpoint's weights, or with its own."""
+    return trainable(_loaded(variant(name), checkpoint))
+
+
+def _loaded(row: Variant, checkpoint: Checkpoint) -> Model:
+    """`anymask.model.load_variant` with the official kinds of errors."""
+    path = None if checkpoint is None else str(checkpoint)
+    try:
+        return load_variant(row, checkpoint=path, device="cpu")
+    except CheckpointError as error:
+        missing = error.code == "checkpoint-missing"
+        raise (FileNotFoundError if missing else RuntimeError)(str(error)) from error
+
+
+def trainable(model: Model) -> Sam:
+    """A Sam whose parameters all learn."""
+    return Sam(model).requires_grad_(True)
+
+
+def untrained(row: Variant) -> nn.Module:
+    """A row's network with random weights; its tokens are noise, so that they can part."""
+    network = BUILDERS[row.builder](**row.network)
+    for name, child in network.named_children():
+        if name != "encoder":
+            for token in child.parameters():
+                if token.ndim == 2 and not token.any():
+                    nn.init.normal_(token)
+    return network
+
+
+_OURS = [row.name for row in VARIANTS if row.spec.fit is keep_aspect and row.spec.resize == "bytes"]
+
+sam_model_registry: dict[str, Callable[..., Sam]] = {
+    "default": build_sam_vit_h,
+    "vit_h": build_sam_vit_h,
+    "vit_l": build_sam_vit_l,
+    "vit_b": build_sam_vit_b,
+    **{name: partial(_build_ours, name) for name in _OURS},
+}

@@ -1,0 +1,1 @@
+"""What scripts import from ``segment_anything.utils``."""
