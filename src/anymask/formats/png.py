@@ -81,7 +81,7 @@ def overlay(
         y0, y1, x0, x1 = box
         bits = np.ascontiguousarray(mask[y0:y1, x0:x1]).view(np.uint8)
         _tint(drawn[y0:y1, x0:x1], pixels[y0:y1, x0:x1], bits, color)
-        outlines.append((_outlines(bits, (x0, y0), width), color))
+        outlines.append((smooth_outlines(bits, (x0, y0), width), color))
     for lines, color in outlines:  # above all tints
         cv2.polylines(drawn, lines, True, _SHADE, width + width // 3 + 1, cv2.LINE_AA, _SHIFT)
         cv2.polylines(drawn, lines, True, color, width, cv2.LINE_AA, _SHIFT)
@@ -168,7 +168,7 @@ def _tint(
     cv2.copyTo(tinted, bits, drawn)
 
 
-def _outlines(
+def smooth_outlines(
     bits: UInt8[np.ndarray, "h w"], corner: tuple[int, int], width: int
 ) -> list[Int[np.ndarray, "N 1 2"]]:
     """Smooth outlines of a mask and its holes as OpenCV draws them, in fixed point."""
