@@ -16,6 +16,7 @@ from anymask.variant_specs import keep_aspect as keep_aspect
 from anymask.variant_specs import lone_padding as lone_padding
 from anymask.variant_specs import no_padding as no_padding
 from anymask.variant_specs import sam_padding as sam_padding
+from anymask.variant_specs import six_points
 from anymask.variant_specs import stretch as stretch
 
 _SAM_SPEC = InputSpec(
@@ -60,6 +61,41 @@ def _sam(
         licence="Apache-2.0",
         summary=summary,
         parameters=parameters,
+    )
+
+
+def _efficient_sam(
+    letters: str, kept_as: str, git_blob: str, parameters: int, dim: int, heads: int, summary: str
+) -> Variant:
+    """One size of EfficientSAM, from the publisher's repository, which states no other hash."""
+    commit = "d525f622e6f640acf5a0fc37c7ca1f243da5bde0"
+    return Variant(
+        name=f"efficient-sam-{letters}",
+        builder="efficient_sam",
+        network=MappingProxyType({"dim": dim, "depth": 12, "heads": heads}),
+        spec=InputSpec(
+            side=1024,
+            multiple=16,
+            mean=(123.675, 116.28, 103.53),
+            std=(58.395, 57.12, 57.375),
+            fit=stretch,
+            resize="plain",
+            enlarge="bicubic",
+            point_shift_net=0.5,
+            box_shift_net=0.5,
+            padding=six_points,
+            most_points=6,
+            mask_prompts=False,
+        ),
+        weights=Asset(
+            file=kept_as,
+            url=f"https://github.com/yformer/EfficientSAM/raw/{commit}/weights/{kept_as}",
+            git_blob=git_blob,
+        ),
+        licence="Apache-2.0",
+        summary=summary,
+        parameters=parameters,
+        everything=EverythingSpec(pred_iou_thresh=0.7, stability_score_thresh=0.9),
     )
 
 
@@ -136,6 +172,24 @@ VARIANTS: tuple[Variant, ...] = (
         licence="Apache-2.0",
         summary="SAM behind an encoder a tenth of its size: quick, and nearly as good on clear edges",
         parameters=9_803_524,
+    ),
+    _efficient_sam(
+        "ti",
+        "efficient_sam_vitt.pt",
+        "af883c49e33c68f01107be52df0ecad26a48355f",
+        10_223_204,
+        192,
+        3,
+        "small and quick; clicks on the object and boxes, hardly clicks off it, no masks",
+    ),
+    _efficient_sam(
+        "s",
+        "efficient_sam_vits.pt.zip",
+        "fa4e9f05f753e109dbde052f97d37903b833cf53",
+        26_413_028,
+        384,
+        6,
+        "as efficient-sam-ti, with better masks",
     ),
 )
 
