@@ -42,6 +42,7 @@ CHECKED = (
     "formats",
     "predict",
     "evaluate",
+    "compat",
 )
 checked = beartype(conf=BeartypeConf(is_pep484_tower=True))  # an int is a float too
 install_import_hook([f"anymask.{part}" for part in CHECKED], "conftest.checked")

@@ -83,4 +83,5 @@ sam_model_registry: dict[str, Callable[..., Sam]] = {
     "vit_l": build_sam_vit_l,
     "vit_b": build_sam_vit_b,
     **{name: partial(_build_ours, name) for name in _OURS},
+    "vit_t": partial(_build, variant("mobile-sam")),  # MobileSAM's package calls it so
 }

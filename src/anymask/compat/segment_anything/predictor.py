@@ -53,13 +53,13 @@ class SamPredictor:
     def features(self, embedding: Float[Tensor, "1 C h w"] | None) -> None:
         self._features = () if embedding is None else (embedding,)
 
-    def set_image(self, image: UInt8[np.ndarray, "H W 3"], image_format: str = "RGB") -> None:
+    def set_image(self, image: UInt8[np.ndarray, "..."], image_format: str = "RGB") -> None:
         """Encode an image.
 
         Parameters
         ----------
         image
-            Bytes.
+            (H, W, 3), bytes.
         image_format
             Order of its channels, ``"RGB"`` or ``"BGR"``.
 
@@ -70,6 +70,8 @@ class SamPredictor:
         """
         if image_format not in ("RGB", "BGR"):
             raise AssertionError(f"image_format is 'RGB' or 'BGR', not {image_format!r}")
+        if image.ndim != 3 or image.shape[2] != 3:
+            raise AssertionError(f"an image is (H, W, 3), not {image.shape}")
         if image_format != self.model.image_format:
             image = image[..., ::-1]
         scaled = self.transform.apply_image(image)

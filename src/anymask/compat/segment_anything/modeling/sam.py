@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Real
 from torch import Tensor, nn
 
-from anymask.compat.segment_anything.modeling.names import official_names
+from anymask.compat.segment_anything.modeling.names import official_names, speak
 from anymask.compat.segment_anything.modeling.parts import PARTS, Part
 from anymask.compat.segment_anything.modeling.pointing import identity, pointed
 from anymask.model import Model
@@ -41,21 +41,21 @@ class Sam(nn.Module):
     def __init__(self, model: Model) -> None:
         super().__init__()
         self._held = (model,)  # in a tuple: its parameters have their names from the parts below
-        names = official_names(model)
+        names, whole = official_names(model), {}
         for ours, inner in model.network.named_children():
             theirs, kind = PARTS.get(ours, (ours, Part))
-            own = {
-                name.removeprefix(f"{ours}."): official.removeprefix(f"{theirs}.")
-                if official != name
-                else name.removeprefix(f"{ours}.")
-                for name, official in names.items()
-                if name.startswith(f"{ours}.")
-            }
+            own = {}
+            for name in inner.state_dict():
+                outside = names[f"{ours}.{name}"]
+                own[name] = outside.removeprefix(f"{theirs}.").removeprefix(f"{ours}.")
+                whole[f"{theirs}.{own[name]}"] = outside
             self.add_module(theirs, kind(model, inner, own))
+        speak(self, whole)
         spec = model.variant.spec
         for name, values in (("pixel_mean", spec.mean), ("pixel_std", spec.std)):
             rows = torch.tensor(values, device=model.device).view(-1, 1, 1)
             self.register_buffer(name, rows, persistent=False)
+        self.train(model.training)
 
     @property
     def model(self) -> Model:

@@ -9,7 +9,7 @@ from typing import Any, Literal, cast
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int, Num, Shaped
+from jaxtyping import Bool, Float, Num, Shaped
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -60,8 +60,11 @@ def calculate_stability_score(
     return torch.as_tensor(scores, device=masks.device).reshape(masks.shape[:-2])
 
 
-def batched_mask_to_box(masks: Bool[Tensor, "*N H W"]) -> Int[Tensor, "*N 4"]:
-    """First and last pixel of each mask as x0, y0, x1, y1; zeros for an empty mask."""
+def batched_mask_to_box(masks: Bool[Tensor, "*N H W"]) -> Num[Tensor, "*N 4"]:
+    """First and last pixel of each mask as x0, y0, x1, y1, int64; zeros for an empty mask.
+
+    No mask at all gives floats, as officially.
+    """
     if not masks.numel():
         return torch.zeros((*masks.shape[:-2], 4), device=masks.device)
     return _tensor(geometry.tight_boxes(_array(masks).astype(bool)), masks)
