@@ -38,11 +38,17 @@ class Axis:
     first_pixel: Int64[np.ndarray, " cells"]
     last_pixel: Int64[np.ndarray, " cells"]
 
+    @property
+    def convex(self) -> bool:
+        """Whether no pixel leaves the range of the cells that it draws on."""
+        return bool((self.weights >= 0).all())
+
     @classmethod
-    def of(cls, cells: int, padded: int, resized: int, image: int) -> "Axis":
+    def of(cls, cells: int, padded: int, resized: int, image: int, how: str) -> "Axis":
         """The matrix is what enlarging makes of each cell alone."""
         alone = torch.eye(cells)[:, :, None]
-        weights = upscale(alone, (padded, 1), (resized, 1), (image, 1))[..., 0].T.contiguous()
+        full = upscale(alone, (padded, 1), (resized, 1), (image, 1), how)
+        weights = full[..., 0].T.contiguous()
         used = weights.numpy() != 0
         return cls(
             weights=weights,
@@ -109,7 +115,7 @@ class Enlarger:
     def of(cls, frame: Frame) -> "Enlarger":
         """For images on this way into the network."""
         axes = [
-            Axis.of(cells, padded, resized, image)
+            Axis.of(cells, padded, resized, image, frame.enlarge)
             for cells, padded, resized, image in zip(
                 frame.logits, frame.padded, frame.resized, frame.image, strict=True
             )
@@ -126,6 +132,8 @@ class Enlarger:
             Of one mask, on the CPU.
         """
         above = (logits > threshold - abs(offset)).numpy()
+        if not (self.rows.convex and self.columns.convex):
+            above[:] = True  # a pixel may be above where all of its cells are below
         y0, y1 = self.rows.window(np.flatnonzero(above.any(1)))
         x0, x1 = self.columns.window(np.flatnonzero(above.any(0)))
         bits = np.zeros((y1 - y0, x1 - x0), bool)
@@ -135,6 +143,6 @@ class Enlarger:
             for columns, across_cells, across in self.columns.strips(x0, x1):
                 full = (tall[:, across_cells] @ across.T).numpy()
                 bits[rows, columns] = full > threshold
-                high += np.count_nonzero(full > threshold + offset)
-                low += np.count_nonzero(full > threshold - offset)
+                high += int(np.count_nonzero(full > threshold + offset))
+                low += int(np.count_nonzero(full > threshold - offset))
         return Measured(bits=bits, corner=(x0, y0), high=high, low=low)

@@ -35,7 +35,7 @@ from anymask.predict.candidates import Candidates, find_candidates
 from anymask.predict.steps import encode
 
 Mode = Literal["exact", "fast"]
-_MB = 10**6
+_MODES: dict[str, Mode] = {"exact": "exact", "fast": "fast"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,9 +121,17 @@ class MaskGenerator:
         use_m2m: bool = False,
         multimask_output: bool = True,
         memory_mb: int = 512,
-        mode: Mode = "exact",
+        mode: str = "exact",
     ) -> None:
         row = model.variant.everything
+        if use_m2m and not model.variant.spec.mask_prompts:
+            raise PromptError(
+                "mask-unsupported",
+                "this model takes no masks as prompts, its own neither",
+                given=model.variant.name,
+                where="use_m2m",
+                hint="leave use_m2m out, or take another model",
+            )
 
         def or_row(given: float | None, own: float) -> float:
             return own if given is None else float(given)
@@ -340,10 +348,10 @@ def _at_least(name: str, value: int, least: int) -> int:
     return value
 
 
-def _known_mode(mode: Mode) -> Mode:
-    if mode not in ("exact", "fast"):
-        raise PromptError("setting", "mode is exact or fast", given=mode)
-    return mode
+def _known_mode(mode: str) -> Mode:
+    if mode in _MODES:
+        return _MODES[mode]
+    raise PromptError("setting", "mode is exact or fast", given=mode)
 
 
 def _wh(part: np.ndarray) -> tuple[int, int]:
