@@ -182,6 +182,15 @@ class RecordSet(Protocol):
         """All categories where the set lists them beforehand."""
         ...
 
+    @property
+    def notes(self) -> tuple[Note, ...]:
+        """What belongs to no picture."""
+        ...
+
+    def stem_of(self, image_id: str) -> str:
+        """Relative path of the picture without its ending; the picture's record has the same."""
+        ...
+
     def read(self, image_id: str) -> Record: ...
 
     def __iter__(self) -> Iterator[Record]: ...
@@ -191,17 +200,60 @@ class RecordSet(Protocol):
 class SetWriter(Protocol):
     """Where records go. Nothing that is there is replaced."""
 
-    def done(self, file_name: str) -> bool:
-        """Whether what `add` would write is there."""
+    def path(self, stem: str) -> Path:
+        """The file that has the masks of a picture of that name without its ending."""
+        ...
+
+    def picture_path(self, file_name: str) -> Path:
+        """Where the picture itself goes, if it is wanted there."""
         ...
 
     def add(self, record: Record) -> tuple[Note, ...]:
-        """Write a record; what its format cannot keep."""
+        """Take a record; what its format cannot keep."""
         ...
 
     def finish(self) -> tuple[Note, ...]:
         """Write what is common to all records."""
         ...
+
+    def close(self) -> None:
+        """Forget what waits for `finish`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadOptions:
+    """How a set is read.
+
+    Attributes
+    ----------
+    strict
+        What would be cut or left out is an error.
+    images
+        The folder of pictures, None for the usual places.
+    """
+
+    strict: bool = False
+    images: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriteOptions:
+    """How a set is written.
+
+    Attributes
+    ----------
+    strict
+        What the format cannot keep is an error.
+    categories
+        Those that the source lists, with its numbers.
+    polygons
+        Polygons where the format has a choice.
+    """
+
+    strict: bool = False
+    categories: tuple[Category, ...] = ()
+    polygons: bool = False
 
 
 class Remarks:
