@@ -123,6 +123,28 @@ class InputSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Outputs:
+    """Which of a network's four outputs answer what.
+
+    Attributes
+    ----------
+    clear
+        The one for a prompt that is clear.
+    alternatives
+        Those for what an ambiguous prompt may mean.
+    """
+
+    clear: int = 0
+    alternatives: range = range(1, 4)
+
+    def of(self, multimask: bool) -> slice:
+        """Those for ambiguous prompts, or the one for clear ones."""
+        if multimask:
+            return slice(self.alternatives.start, self.alternatives.stop)
+        return slice(self.clear, self.clear + 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Zoom:
     """When a second look at a small object pays: crop, encode again, decode with the first logits.
 
@@ -184,6 +206,8 @@ class Variant:
         Second look at small objects, or None.
     everything
         Defaults of everything mode.
+    outputs
+        Which outputs answer what.
     """
 
     name: str
@@ -196,6 +220,7 @@ class Variant:
     parameters: int
     zoom: Zoom | None = None
     everything: EverythingSpec = field(default_factory=EverythingSpec)
+    outputs: Outputs = field(default_factory=Outputs)
 
     def __deepcopy__(self, memo: object) -> "Variant":
         """Itself: it never changes, so that copies of a model share their row."""

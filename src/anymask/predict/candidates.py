@@ -135,16 +135,18 @@ def score_points(
     )
     net, labels = (torch.from_numpy(a) for a in network_points(prompts, frame, model.variant.spec))
     state, scores = model.look(features, net, labels)
-    scores = scores[:, 1:] if settings.multimask_output else scores[:, :1]
-    shift = 1 if settings.multimask_output else 0
+    answers = model.variant.outputs
+    asked = answers.of(settings.multimask_output)
+    scores, shift = scores[:, asked], asked.start
     if settings.use_m2m:
         rows, outputs = torch.nonzero(scores == scores, as_tuple=True)
         logits = model.draw(state, rows, outputs + shift).clamp(-_LOGITS_CLAMP, _LOGITS_CLAMP)
         again = model.look(features, net[rows], labels[rows], logits[:, None])
         del logits
-        passed = torch.nonzero(again[1][:, 0] > settings.pred_iou_thresh)[:, 0]
-        drawn = model.draw(again[0], passed, torch.zeros_like(passed))
-        return rows[passed].tolist(), again[1][passed, 0].tolist(), drawn.cpu()
+        known = again[1][:, answers.clear]
+        passed = torch.nonzero(known > settings.pred_iou_thresh)[:, 0]
+        drawn = model.draw(again[0], passed, torch.full_like(passed, answers.clear))
+        return rows[passed].tolist(), known[passed].tolist(), drawn.cpu()
     rows, outputs = torch.nonzero(scores > settings.pred_iou_thresh, as_tuple=True)
     drawn = model.draw(state, rows, outputs + shift)
     return rows.tolist(), scores[rows, outputs].tolist(), drawn.cpu()

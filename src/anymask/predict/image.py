@@ -103,6 +103,11 @@ class ImagePredictor:
         self.zoom = zoom
         self.max_bytes = max_bytes
 
+    @property
+    def takes_masks(self) -> bool:
+        """Whether masks can be prompts of this model."""
+        return self.model.variant.spec.mask_prompts
+
     def encode(self, image: Source | Picture) -> ImageEmbedding:
         """Read an image and encode it; slow, once an image.
 
@@ -157,8 +162,8 @@ class ImagePredictor:
         masks
             (1, h, w), or (P, h, w): logits of the round before, or masks of the image's size.
         multimask
-            True gives three masks for what an ambiguous prompt may mean, False the one for a
-            prompt that is clear.
+            True gives the masks (three, for most models) of what an ambiguous prompt may mean,
+            False the one for a prompt that is clear.
         clip
             Move points outside onto the border.
         kind
@@ -221,7 +226,7 @@ class ImagePredictor:
         self, embedding: ImageEmbedding, prompts: Prompts, *, multimask: bool = True
     ) -> Prediction:
         """`predict` for prompts that were checked before."""
-        count, outputs = len(prompts), 3 if multimask else 1
+        count, outputs = len(prompts), self._outputs(multimask)
         parts = self._parts(embedding, prompts, multimask)
         if count <= self._at_once(embedding, outputs) and count:
             whole = next(parts)
@@ -239,6 +244,11 @@ class ImagePredictor:
         notes = (*embedding.notes, *prompts.notes)
         return Prediction(masks=masks, scores=scores, logits=logits, notes=notes)
 
+    def _outputs(self, multimask: bool) -> int:
+        """How many masks answer a prompt."""
+        asked = self.model.variant.outputs.of(multimask)
+        return int(asked.stop - asked.start)
+
     def _at_once(self, embedding: ImageEmbedding, outputs: int) -> int:
         """How many prompts are answered at once."""
         (height, width), (h, w) = embedding.size, embedding.frame.logits
@@ -247,8 +257,8 @@ class ImagePredictor:
     def _parts(
         self, embedding: ImageEmbedding, prompts: Prompts, multimask: bool
     ) -> Iterator[Prediction]:
-        outputs = slice(1, 4) if multimask else slice(0, 1)
-        at_once = self._at_once(embedding, 3 if multimask else 1)
+        outputs = self.model.variant.outputs.of(multimask)
+        at_once = self._at_once(embedding, self._outputs(multimask))
         device = self.model.device
         features = tuple(t.to(device) for t in embedding.features)
         for first in range(0, len(prompts), at_once):

@@ -99,7 +99,8 @@ class WindowAttention(nn.Module):
         at = torch.arange(self.side, device=self.biases.device)
         apart = (at[:, None] - at).abs()  # of two lines
         index = apart[:, None, :, None] * self.side + apart[None, :, None, :]
-        return self.biases[:, index.flatten(2).flatten(0, 1)]
+        found: Tensor = self.biases[:, index.flatten(2).flatten(0, 1)]
+        return found
 
     def forward(self, x: Float[Tensor, "h w C"]) -> Float[Tensor, "h w C"]:
         h, w, dim = x.shape
@@ -193,7 +194,8 @@ class TinyViTEncoder(nn.Module):
         x = x.contiguous(memory_format=torch.channels_last)  # cells are then rows of a matrix
         x = self.embed2(F.gelu(self.embed1(x)))
         early = self.stages[1](self.stages[0](x))
-        return early, self.neck(self.stages[3](self.stages[2](early)))
+        embedding: Tensor = self.neck(self.stages[3](self.stages[2](early)))
+        return early, embedding
 
     def forward(self, x: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B D h w"]:
         return self.levels(x)[1]
