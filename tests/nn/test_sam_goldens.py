@@ -58,12 +58,24 @@ def test_cells_have_the_official_codes(network, recorded):
     assert np.abs(found[:, ::5, ::5, ::5].numpy() - recorded["dense_pe"]).max() <= CODES
 
 
+def look_and_draw(network, features, points, labels, masks):
+    """Both halves, of every output of every prompt."""
+    state, scores = network.look(features, points, labels, masks)
+    rows, outputs = (index.flatten() for index in torch.ones_like(scores).nonzero().unbind(1))
+    logits = network.draw(state, rows, outputs)
+    return logits.view(*scores.shape, *logits.shape[1:]), scores
+
+
 @torch.inference_mode()
 @pytest.mark.parametrize("name", DECODED)
-def test_the_decoder_makes_of_an_embedding_what_it_did_when_it_was_proven(network, mask, name):
+@pytest.mark.parametrize("way", ["decode", "look and draw"])
+def test_the_decoder_makes_of_an_embedding_what_it_did_when_it_was_proven(network, mask, name, way):
     wanted = arrays("decoder.npz")
     prompt = asked(FACTS, FACTS["prompts"][name], mask)
-    logits, scores = network.decode((random_embedding(),), *prompt)
+    if way == "decode":
+        logits, scores = network.decode((random_embedding(),), *prompt)
+    else:
+        logits, scores = look_and_draw(network, (random_embedding(),), *prompt)
     found = logits[..., ::STRIDE, ::STRIDE].numpy()
     assert np.abs(found - wanted[f"{name}/logits"]).max() <= LOGITS
     assert np.abs(scores.numpy() - wanted[f"{name}/scores"]).max() <= SCORES

@@ -4,8 +4,11 @@
     mask k = MLP_k(mask token k) . upscaled image map;   IoU = MLP(score token)
 
 Kirillov et al. 2023 (arXiv:2304.02643, app. A). Mask 0 is the single-mask output, masks 1 to 3 are
-for ambiguous prompts. Families that compute the same with other blocks, norms or activations name
-theirs.
+for ambiguous prompts. `forward` is the plain formula, for any prompts. `look` and `draw` give the
+same for many prompts on one image: they make no map before a mask is asked for, and take products
+with the image once (`anymask.nn.two_way_shared`). Families that compute the same with other blocks,
+norms or activations name theirs; one whose upscaled map is another has its own `draw`, for which
+`ImageMaps.dense` writes the maps out.
 """
 
 from collections.abc import Callable
@@ -17,8 +20,13 @@ from torch.nn import functional as F
 
 from anymask.nn.layers import Activation, LayerNorm2d, Mlp
 from anymask.nn.two_way import TwoWayBlock, TwoWayTransformer
+from anymask.nn.two_way_shared import ImageMaps, look_shared, share
 
 MASKS = 4
+_CPU_PROMPTS = 4  # looked at together: what they need stays in the cache
+_CPU_MAPS = 1  # upscaled together, likewise
+
+State = tuple[Tensor, ...]  # `ImageMaps`, the base as h x w cells, then four vectors a prompt
 
 
 class MaskDecoder(nn.Module):
@@ -54,50 +62,102 @@ class MaskDecoder(nn.Module):
         """Four times the size, an eighth of the channels."""
         return F.gelu(self.up2(F.gelu(self.up_norm(self.up1(image)))))
 
-    def look(
-        self,
-        embedding: Float[Tensor, "1 C h w"],
-        grid: Float[Tensor, "h w C"],
-        sparse: Float[Tensor, "P M C"],
-        dense: Float[Tensor, "R C h w"],
-    ) -> tuple[tuple[Float[Tensor, "P h w C"], Float[Tensor, "P 4 D"]], Float[Tensor, "P 4"]]:
-        """All but upscaling: each prompt's image map and four vectors, and predicted IoU."""
-        p = sparse.shape[0]
-        c, h, w = embedding.shape[1:]
-        own = torch.cat([self.score_token, self.mask_tokens])
-        tokens = torch.cat([own.expand(p, -1, -1), sparse], dim=1)
-        image = (embedding + dense).flatten(2).transpose(1, 2)
-        tokens, image = self.transformer(image, grid.view(1, h * w, c), tokens)
-        vectors = torch.stack(
-            [mlp(tokens[:, 1 + i]) for i, mlp in enumerate(self.mask_mlps)], dim=1
-        )
-        scores: Tensor = self.score_mlp(tokens[:, 0])
-        return (image.view(p, h, w, c), vectors), scores
-
-    def draw_all(
-        self, state: tuple[Float[Tensor, "P h w C"], Float[Tensor, "P 4 D"]]
-    ) -> Float[Tensor, "P 4 H W"]:
-        """Logits of every output of every prompt."""
-        image, vectors = state
-        big = self.upscaled(image.permute(0, 3, 1, 2))
-        return (vectors @ big.flatten(2)).view(-1, MASKS, *big.shape[2:])
-
-    def draw(
-        self,
-        state: tuple[Float[Tensor, "P h w C"], Float[Tensor, "P 4 D"]],
-        rows: Int[Tensor, " K"],
-        outputs: Int[Tensor, " K"],
-    ) -> Float[Tensor, "K H W"]:
-        """Logits of chosen (prompt, output) pairs; a prompt's map is upscaled once."""
-        asked, place = torch.unique(rows, return_inverse=True)
-        return self.draw_all((state[0][asked], state[1][asked]))[place, outputs]
-
     def forward(
         self,
         embedding: Float[Tensor, "1 C h w"],
         grid: Float[Tensor, "h w C"],
         sparse: Float[Tensor, "P M C"],
-        dense: Float[Tensor, "R C h w"],
+        dense: Float[Tensor, "R C _ _"],
     ) -> tuple[Float[Tensor, "P 4 H W"], Float[Tensor, "P 4"]]:
-        state, scores = self.look(embedding, grid, sparse, dense)
-        return self.draw_all(state), scores
+        h, w = embedding.shape[2:]
+        tokens, image = self.transformer(*self.sides(embedding, grid, dense), self.tokens(sparse))
+        big = self.upscaled(torch.unflatten(image.transpose(1, 2), 2, (h, w)))
+        vectors, scores = self.answers(tokens)
+        return torch.unflatten(vectors @ big.flatten(2), 2, big.shape[2:]), scores
+
+    def sides(
+        self,
+        embedding: Float[Tensor, "1 C h w"],
+        grid: Float[Tensor, "h w C"],
+        dense: Float[Tensor, "R C _ _"],
+    ) -> tuple[Float[Tensor, "R K C"], Float[Tensor, "1 K C"]]:
+        """The image as the transformer takes it, and its positions."""
+        return (embedding + dense).flatten(2).transpose(1, 2), grid.flatten(0, 1)[None]
+
+    def tokens(self, sparse: Float[Tensor, "P M C"]) -> Float[Tensor, "P N C"]:
+        """The decoder's own tokens, then those of the prompts."""
+        own = torch.cat([self.score_token, self.mask_tokens])
+        return torch.cat([own.expand(sparse.shape[0], -1, -1), sparse], dim=1)
+
+    def answers(
+        self, tokens: Float[Tensor, "P N C"]
+    ) -> tuple[Float[Tensor, "P 4 D"], Float[Tensor, "P 4"]]:
+        """Vectors of the masks, and predicted IoU."""
+        vectors = [mlp(tokens[:, 1 + i]) for i, mlp in enumerate(self.mask_mlps)]
+        scores: Tensor = self.score_mlp(tokens[:, 0])
+        return torch.stack(vectors, dim=1), scores
+
+    def look(
+        self,
+        embedding: Float[Tensor, "1 C h w"],
+        grid: Float[Tensor, "h w C"],
+        sparse: Float[Tensor, "P M C"],
+        dense: Float[Tensor, "R C _ _"],
+    ) -> tuple[State, Float[Tensor, "P 4"]]:
+        """All but upscaling; what `draw` needs has a row a prompt, or one for all."""
+        image, pos = self.sides(embedding, grid, dense)
+        tokens = self.tokens(sparse)
+        if image.shape[0] == 1:
+            shared = share(self.transformer, image, pos)
+            at_once = _CPU_PROMPTS if tokens.is_cpu else max(1, len(tokens))
+            some = [
+                look_shared(self.transformer, shared, tokens[start : start + at_once])
+                for start in range(0, max(1, len(tokens)), at_once)
+            ]
+            tokens = torch.cat([t for t, _ in some])
+            maps = ImageMaps.join([m for _, m in some])
+        else:
+            tokens, image = self.transformer(image, pos, tokens)
+            maps = ImageMaps.plain(image, len(tokens))
+        vectors, scores = self.answers(tokens)
+        base = torch.unflatten(maps.base, 1, embedding.shape[2:])
+        return (base, *maps[1:], vectors), scores
+
+    def draw(
+        self,
+        state: State,
+        rows: Int[Tensor, " K"],
+        outputs: Int[Tensor, " K"],
+    ) -> Float[Tensor, "K H W"]:
+        """Logits of chosen (prompt, output) pairs of a `look`; a prompt's map is upscaled once.
+
+        Both transposed convolutions have strides of their size, so that they are matrix products
+        of cells: places within a cell are put in order when little but logits is left.
+        """
+        base, *more, vectors = state
+        maps = ImageMaps(base.flatten(1, 2), *more)
+        asked, place = torch.unique(rows, return_inverse=True)
+        first = maps.take(asked).through(*_as_linear(self.up1))
+        second = _as_linear(self.up2)
+        at_once = _CPU_MAPS if rows.is_cpu else max(1, len(asked))
+        drawn = []
+        for start in range(0, max(1, len(asked)), at_once):
+            some = slice(start, start + at_once)
+            cells = F.gelu(F.linear(self._inner(first.take(some).dense()), *second))
+            cells = torch.unflatten(cells, 2, (4, -1)).flatten(1, 2)  # (N, K 4 4, D)
+            drawn.append(vectors[asked[some]] @ cells.transpose(1, 2))
+        chosen = torch.cat(drawn)[place, outputs].view(-1, *base.shape[1:3], 2, 2, 2, 2)
+        return chosen.permute(0, 1, 3, 5, 2, 4, 6).flatten(4, 6).flatten(1, 3)
+
+    def _inner(self, cells: Float[Tensor, "N K E"]) -> Float[Tensor, "N L D"]:
+        """Norm and activation between the two enlargements, of each quarter of each cell."""
+        quarters = torch.unflatten(cells, 2, (4, -1)).flatten(1, 2)
+        normed = self.up_norm(quarters.transpose(1, 2)[..., None])[..., 0].transpose(1, 2)
+        return F.gelu(normed)
+
+
+def _as_linear(conv: nn.ConvTranspose2d) -> tuple[Float[Tensor, "D C"], Float[Tensor, " D"]]:
+    """Weight and bias that make of a cell its 2 x 2 places, row by row, channels last."""
+    weight = conv.weight.permute(2, 3, 1, 0).flatten(0, 2)
+    assert conv.bias is not None
+    return weight, conv.bias.repeat(4)

@@ -82,8 +82,7 @@ class Sam(nn.Module):
         self, state: tuple[Tensor, ...], rows: Int[Tensor, " K"], outputs: Int[Tensor, " K"]
     ) -> Float[Tensor, "K H W"]:
         """Logits of chosen (prompt, output) pairs of a `look`."""
-        image, vectors = state
-        return self.decoder.draw((image, vectors), rows, outputs)
+        return self.decoder.draw(state, rows, outputs)
 
 
 def build_sam(

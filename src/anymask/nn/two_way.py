@@ -10,6 +10,7 @@ Letters: P prompts, M tokens, K = h w image cells, C channels.
 """
 
 from collections.abc import Callable
+from typing import cast
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -77,6 +78,12 @@ class TwoWayBlock(nn.Module):
             out = tokens + self.self_attn(placed, placed, tokens)
         return out
 
+    def think(self, tokens: Float[Tensor, "P M C"]) -> Float[Tensor, "P M C"]:
+        """Tokens after each has seen the image, by itself."""
+        tokens = self.norm2(tokens)
+        out: Tensor = self.norm3(tokens + self.lin2(self.activation(self.lin1(tokens))))
+        return out
+
     def forward(
         self,
         tokens: Float[Tensor, "P M C"],
@@ -87,8 +94,7 @@ class TwoWayBlock(nn.Module):
         tokens = self.norm1(self.among(tokens, tokens_pos))
         image_placed = image + image_pos
         tokens = tokens + self.token_to_image(tokens + tokens_pos, image_placed, image)
-        tokens = self.norm2(tokens)
-        tokens = self.norm3(tokens + self.lin2(self.activation(self.lin1(tokens))))
+        tokens = self.think(tokens)
         image = image + self.image_to_token(image_placed, tokens + tokens_pos, tokens)
         return tokens, self.norm4(image)
 
@@ -108,6 +114,10 @@ class TwoWayTransformer(nn.Module):
         self.layers = nn.ModuleList(block(dim, heads, hidden, first=i == 0) for i in range(depth))
         self.final = Attention(dim, heads, shrink=2)
         self.norm = nn.LayerNorm(dim)
+
+    def blocks(self) -> list[TwoWayBlock]:
+        """The layers in order."""
+        return [cast(TwoWayBlock, layer) for layer in self.layers]
 
     def forward(
         self,
