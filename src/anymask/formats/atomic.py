@@ -9,7 +9,7 @@ import contextlib
 import errno
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -55,7 +55,7 @@ def write_atomic(
     target = Path(path)
     if not overwrite and os.path.lexists(target):
         raise exists(target)
-    with _naming(target):
+    with naming(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         temp, descriptor = _create(target.parent)
         try:
@@ -74,6 +74,29 @@ def write_atomic(
     _sync_folder(target.parent)
 
 
+def place(files: Iterable[tuple[Path, Path]]) -> None:
+    """Give whole files, which lie on the same disk, their names; none takes another's place.
+
+    Parameters
+    ----------
+    files
+        Of each where it lies and where it belongs; folders on the way are made.
+
+    Raises
+    ------
+    OutputError
+        As `write_atomic`; the files before the one at fault are in place then.
+    """
+    folders = set()
+    for source, target in files:
+        with naming(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _publish(source, target, overwrite=False)
+        folders.add(target.parent)
+    for folder in folders:
+        _sync_folder(folder)
+
+
 def ensure_folder(folder: str | os.PathLike[str]) -> None:
     """Make a folder, prove that files can be written in it, and sweep it.
 
@@ -83,7 +106,7 @@ def ensure_folder(folder: str | os.PathLike[str]) -> None:
         As `write_atomic`.
     """
     where = Path(folder)
-    with _naming(where):
+    with naming(where):
         if where.exists() and not where.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, "a file", str(where))
         where.mkdir(parents=True, exist_ok=True)
@@ -188,7 +211,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _naming(target: Path) -> Iterator[None]:
+def naming(target: Path) -> Iterator[None]:
     """Turn what the system says into an `OutputError` that names the target."""
     try:
         yield
