@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from anymask.cli.evaluate import evaluate
 from anymask.errors import DataError, OutputError
 from anymask.mask_rle import pack_runs
+from anymask.masks import Masks
 
 KEYS = ["masks", "box", "click1", "click1_best", "click3", "click5", "filled_box", "grabcut_box"]
 
@@ -25,6 +26,8 @@ class Answer:
 
 class LeftHalf:
     """Answers every prompt with the left half of the picture."""
+
+    takes_masks = True
 
     def __init__(self, model):
         self.model = model
@@ -40,6 +43,19 @@ class LeftHalf:
         return Answer(left, np.ones(shape[:2], np.float32), np.zeros(shape, np.float32))
 
 
+class FindsLeftHalf:
+    """Finds the left half of every picture, and with crops the right one too."""
+
+    def __init__(self, model, *, crop_n_layers):
+        self.layers = crop_n_layers
+
+    def generate(self, image):
+        bits = np.zeros((1 + self.layers, *image.shape[:2]), bool)
+        bits[0, :, : image.shape[1] // 2] = True
+        bits[1:, :, image.shape[1] // 2 :] = True
+        return Masks.from_bits(bits)
+
+
 @pytest.fixture
 def loaded(monkeypatch):
     """What was asked of `anymask.model.load`."""
@@ -51,6 +67,7 @@ def loaded(monkeypatch):
 
     monkeypatch.setattr("anymask.model.load", load)
     monkeypatch.setattr("anymask.predict.image.ImagePredictor", LeftHalf)
+    monkeypatch.setattr("anymask.predict.everything.MaskGenerator", FindsLeftHalf)
     return asked
 
 
@@ -92,6 +109,17 @@ def test_l8_with_a_dash_stdout_holds_only_the_json(halves, loaded):
     assert report["pooled"]["masks"] == 2
     assert report["pooled"]["grabcut_box"] is None
     assert "Mean IoU" in result.stderr
+
+
+def test_automatic_masks_are_measured_without_prompts(halves, loaded):
+    result = run(halves, "--task", "automatic", "--json", "-")
+    assert "Automatic masks" in result.stderr and "AR" in result.stderr
+    pooled = json.loads(result.stdout)["pooled"]
+    assert (pooled["photos"], pooled["masks"], pooled["coverage"]) == (1, 1, 0.5)
+    assert (pooled["recall50"], pooled["best"]) == (1, pytest.approx(2 / 3))
+    assert loaded == [("nano", None)]
+    more = run(halves, "--task", "automatic", "--crop-n-layers", 1, "--json", "-")
+    assert json.loads(more.stdout)["pooled"]["masks"] == 2
 
 
 def test_l9_the_json_is_ascii_whatever_the_set_is_called(halves, loaded, tmp_path):

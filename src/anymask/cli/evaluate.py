@@ -2,11 +2,17 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from anymask.cli.common import Progress
+
+if TYPE_CHECKING:
+    from anymask.evaluate.automatic_report import AutomaticReport
+    from anymask.evaluate.report import Report
+    from anymask.formats.sa1b import Sa1bSet
+    from anymask.model import Model
 
 _MOST_CLICKS = 100
 
@@ -18,6 +24,13 @@ class Split(StrEnum):
     all = "all"
 
 
+class Task(StrEnum):
+    """What is measured."""
+
+    interactive = "interactive"
+    automatic = "automatic"
+
+
 def evaluate(
     sets: Annotated[
         list[Path],
@@ -26,6 +39,9 @@ def evaluate(
             help="Folders or uncompressed tars of <id>.jpg and <id>.json in SA-1B's layout",
         ),
     ],
+    task: Annotated[
+        Task, typer.Option(help="Masks from clicks and boxes, or all masks of a photo at once")
+    ] = Task.interactive,
     model: Annotated[str, typer.Option("--model", "-m", help="See `anymask models`")] = "nano",
     checkpoint: Annotated[
         Path | None, typer.Option(help="Weights to use instead of the model's own")
@@ -39,6 +55,9 @@ def evaluate(
         Path | None,
         typer.Option("--json", metavar="FILE", help="Write the means here; - is stdout"),
     ] = None,
+    crop_n_layers: Annotated[
+        int, typer.Option(min=0, help="Automatic: layers of crops, which show small things")
+    ] = 0,
     baselines: Annotated[
         bool, typer.Option("--baselines/--no-baselines", help="GrabCut too, the slowest part")
     ] = True,
@@ -48,8 +67,8 @@ def evaluate(
 ) -> None:
     """Measure a model: mean IoU of its masks from a box and from a simulated user's clicks.
 
-    Prints a line for each set, for object sizes, and for the means. The same command gives the
-    same figures.
+    With --task automatic: recall and precision of all masks that it finds by itself. Prints a line
+    for each set, for object sizes, and for the means. The same command gives the same figures.
     """
     counts = _counts(clicks)
     to_stdout = str(json_file) == "-"
@@ -60,36 +79,67 @@ def evaluate(
 
     from rich.console import Console
 
-    from anymask.evaluate.interactive import evaluate_interactive
     from anymask.formats.atomic import write_atomic
     from anymask.formats.sa1b import open_sa1b
 
     opened = [open_sa1b(path) for path in sets]  # fails before the model is loaded
 
-    import torch
-
     from anymask.model import load
-    from anymask.predict.image import ImagePredictor
 
-    if baselines:  # GrabCut has a core of its own; two crews on one core wait for each other
-        torch.set_num_threads(max(1, torch.get_num_threads() - 1))
-    predictor = ImagePredictor(load(model, checkpoint=checkpoint))
-    with Progress("photos") as bar:
-        report = evaluate_interactive(
-            predictor,
-            opened,
-            split=split.value,
-            clicks=counts,
-            limit=limit,
-            baselines=baselines,
-            progress=bar.show,
-        )
+    loaded = load(model, checkpoint=checkpoint)
+    report: Report | AutomaticReport
+    if task is Task.automatic:
+        report = _automatic(loaded, opened, split, limit, crop_n_layers)
+    else:
+        report = _interactive(loaded, opened, split, limit, counts, baselines)
     text = json.dumps(report.to_dict(), indent=2) + "\n"
     Console(stderr=to_stdout).print(report.table())
     if to_stdout:
         typer.echo(text, nl=False)
     elif json_file is not None:
         write_atomic(json_file, text.encode("ascii"), overwrite=overwrite)
+
+
+def _interactive(
+    model: "Model",
+    sets: "list[Sa1bSet]",
+    split: Split,
+    limit: int | None,
+    clicks: tuple[int, ...],
+    baselines: bool,
+) -> "Report":
+    """Masks from prompts."""
+    import torch
+
+    from anymask.evaluate.interactive import evaluate_interactive
+    from anymask.predict.image import ImagePredictor
+
+    if baselines:  # GrabCut has a core of its own; two crews on one core wait for each other
+        torch.set_num_threads(max(1, torch.get_num_threads() - 1))
+    with Progress("photos") as bar:
+        return evaluate_interactive(
+            ImagePredictor(model),
+            sets,
+            split=split.value,
+            clicks=clicks,
+            limit=limit,
+            baselines=baselines,
+            progress=bar.show,
+        )
+
+
+def _automatic(
+    model: "Model", sets: "list[Sa1bSet]", split: Split, limit: int | None, crop_n_layers: int
+) -> "AutomaticReport":
+    """Masks without prompts."""
+    from anymask.evaluate.automatic import evaluate_automatic
+    from anymask.predict.everything import MaskGenerator
+
+    generator = MaskGenerator(model, crop_n_layers=crop_n_layers)
+    with Progress("photos") as bar:
+        return evaluate_automatic(
+            generator, sets, split=split.value, limit=limit, progress=bar.show
+        )
 
 
 def _counts(text: str) -> tuple[int, ...]:
