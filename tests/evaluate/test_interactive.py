@@ -74,6 +74,8 @@ class Oracle:
     Keeps all calls, to be looked at.
     """
 
+    takes_masks = True
+
     def __init__(self, photos, change=lambda truth, clicks: truth):
         self.photos = list(photos.values())
         self.change = change
@@ -216,6 +218,15 @@ def test_the_user_clicks_the_innermost_point_then_the_largest_error(make_set):
     assert third["points"].shape == (1, 3, 2)
     answer = np.where(np.roll(LEFT, 5, 1), 5, -5)[::4, ::4]
     np.testing.assert_array_equal(second["masks"], [answer])
+
+
+def test_a_model_that_takes_no_masks_gets_none(make_set):
+    photos = {"a": [LEFT]}
+    predictor = Oracle(photos, shifted(5))
+    predictor.takes_masks = False
+    run(make_set("x", photos), predictor, clicks=(3,))
+    assert len(predictor.calls) == 4
+    assert all(call["masks"] is None for call in predictor.calls)
 
 
 def test_a_mask_without_error_is_clicked_no_more(make_set):

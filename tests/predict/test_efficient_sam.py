@@ -11,6 +11,7 @@ from anymask.errors import PromptError
 from anymask.frame import Frame
 from anymask.model import Model, blank, fill
 from anymask.nn.resize import upscale
+from anymask.predict.everything import MaskGenerator
 from anymask.predict.image import ImagePredictor
 from anymask.variants import variant
 from tiny import tiny_state
@@ -84,3 +85,13 @@ def test_seven_points_are_an_error_not_six(predictor, embedding):
         predictor.predict(embedding, points=points[:5], boxes=[5, 5, 50, 30])
     with pytest.raises(PromptError, match="too-many-points"):
         predictor.predict_iter(embedding, points=[points, points])
+
+
+def test_everything_is_found_without_masks_as_prompts(predictor):
+    noise = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8)
+    found = MaskGenerator(
+        predictor.model, points_per_side=2, pred_iou_thresh=-9.0, stability_score_thresh=0.0
+    ).generate(noise)
+    assert found.size == SIZE
+    with pytest.raises(PromptError, match=r"mask-unsupported.*use_m2m"):
+        MaskGenerator(predictor.model, use_m2m=True)

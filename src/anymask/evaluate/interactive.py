@@ -2,9 +2,10 @@
 
 For each mask: one box (the tight box of the truth), and a series of clicks. The first click is the
 innermost point of the truth, each later one the correction of `clicks.next_click`; the logits of
-the round before are fed back. After the first click the model gives three masks: ``click1`` is the
-IoU of the one it scores highest, whose logits are fed back, ``click1_best`` that of the best of
-the three. Boxes and later clicks ask for a single mask. All IoUs are taken at the photo's size.
+the round before are fed back, if the model takes masks. After the first click the model gives
+three masks: ``click1`` is the IoU of the one it scores highest, whose logits are fed back,
+``click1_best`` that of the best of the three. Boxes and later clicks ask for a single mask. All
+IoUs are taken at the photo's size.
 
 Masks of 0.2 % to 85 % of the photo take part, crowds do not, at most 8 a photo, drawn by a
 generator that the photo's id seeds: the same masks in every run on every machine.
@@ -52,6 +53,9 @@ class Predicted(Protocol):
 @runtime_checkable
 class Predictor(Protocol):
     """What is judged: `anymask.ImagePredictor`, or anything that behaves like it."""
+
+    @property
+    def takes_masks(self) -> bool: ...
 
     def encode(self, image: Any) -> Any: ...
 
@@ -265,7 +269,7 @@ def _click_again(
         embedding,
         points=np.array(points, np.float32),
         labels=np.array(labels, np.int64),
-        masks=np.stack([rounds[i].logits for i, _ in wrong]),
+        masks=np.stack([rounds[i].logits for i, _ in wrong]) if predictor.takes_masks else None,
         multimask=False,
     )
     after = list(rounds)
