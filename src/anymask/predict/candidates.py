@@ -6,7 +6,6 @@ one mask at a time exists, never more.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,10 +17,8 @@ from anymask.mask_rle import Rle
 from anymask.mask_windows import box_of_bits, encode_window
 from anymask.model import Model
 from anymask.predict.enlarge import Enlarger
+from anymask.predict.everything_settings import Settings
 from anymask.prompts import Prompts, network_points
-
-if TYPE_CHECKING:
-    from anymask.predict.everything import Settings
 
 _BYTES_A_CELL = 500  # of the decoder, a prompt and a low-resolution cell
 _MOST_POINTS = 64  # in a batch; more gain nothing on any device
@@ -74,50 +71,89 @@ class Candidates:
         )
 
 
+class Collector:
+    """Masks of one crop as they are found: logits in, run lengths kept."""
+
+    def __init__(
+        self, frame: Frame, settings: Settings, place: tuple[int, int], size: tuple[int, int]
+    ) -> None:
+        """`place` is the (x, y) of the crop in the image, `size` the image's (H, W), px."""
+        self._enlarger = Enlarger.of(frame)
+        self._settings, self._place, self._size = settings, place, size
+        self._rles: list[Rle] = []
+        self._scores: list[float] = []
+        self._stability: list[float] = []
+        self._boxes: list[tuple[int, int, int, int]] = []
+        self._points: list[Float64[np.ndarray, " 2"]] = []
+
+    def add(
+        self, logits: Float[Tensor, "h w"], score: float, point: Float64[np.ndarray, " 2"]
+    ) -> bool:
+        """Enlarge a mask and keep it if it is stable; whether it was."""
+        settings, (left, top) = self._settings, self._place
+        got = self._enlarger.measure(
+            logits, settings.mask_threshold, settings.stability_score_offset
+        )
+        if not got.stability >= settings.stability_score_thresh:
+            return False  # NaN, too
+        x, y = got.corner
+        self._rles.append(encode_window(got.bits, (x + left, y + top), self._size))
+        self._boxes.append(box_of_bits(got.bits, got.corner))
+        self._scores.append(score)
+        self._stability.append(got.stability)
+        self._points.append(point)
+        return True
+
+    def candidates(self) -> Candidates:
+        """All that were kept."""
+        return Candidates(
+            rles=tuple(self._rles),
+            scores=np.array(self._scores, np.float32),
+            stability=np.array(self._stability, np.float32),
+            boxes=np.array(self._boxes, np.int64).reshape(-1, 4),
+            points=np.array(self._points, np.float64).reshape(-1, 2),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Scored:
+    """K masks of P points whose scores pass.
+
+    Attributes
+    ----------
+    best
+        Highest score of each point, passed or not.
+    rows, scores, logits
+        Of each mask: its point, its predicted IoU, its logits (on the CPU).
+    """
+
+    best: Float32[np.ndarray, " P"]
+    rows: Int64[np.ndarray, " K"]
+    scores: Float32[np.ndarray, " K"]
+    logits: Float[Tensor, "K h w"]
+
+
+def points_at_once(frame: Frame, settings: Settings) -> int:
+    """How many points are decoded together within the memory that was allowed."""
+    h, w = frame.logits
+    return max(1, min(_MOST_POINTS, settings.memory_mb * 10**6 // (h * w * _BYTES_A_CELL)))
+
+
 def find_candidates(
     model: Model,
     features: tuple[Tensor, ...],
     frame: Frame,
     points: Float64[np.ndarray, "P 2"],
-    settings: "Settings",
-    *,
-    place: tuple[int, int],
-    size: tuple[int, int],
-) -> Candidates:
-    """All masks of the points that pass by score and stability, in the order of the points.
-
-    Parameters
-    ----------
-    points
-        px of the crop that `features` show.
-    place, size
-        (x, y) of the crop in the image, and the image's (H, W), px: run lengths are the image's.
-    """
-    enlarger = Enlarger.of(frame)
-    h, w = frame.logits
-    at_once = settings.memory_mb * 10**6 // (h * w * _BYTES_A_CELL)
-    at_once = max(1, min(_MOST_POINTS, at_once))
-    rles, scores, stability, boxes, origins = [], [], [], [], []
+    settings: Settings,
+    collector: Collector,
+) -> None:
+    """Collect all masks of the points (px of the crop) that pass by score and stability."""
+    at_once = points_at_once(frame, settings)
     for first in range(0, len(points), at_once):
         some = points[first : first + at_once]
-        rows, known, logits = score_points(model, features, frame, some, settings)
-        for row, score, one in zip(rows, known, logits, strict=True):
-            got = enlarger.measure(one, settings.mask_threshold, settings.stability_score_offset)
-            if not got.stability >= settings.stability_score_thresh:
-                continue  # NaN is thrown away, too
-            x, y = got.corner
-            rles.append(encode_window(got.bits, (x + place[0], y + place[1]), size))
-            boxes.append(box_of_bits(got.bits, got.corner))
-            scores.append(score)
-            stability.append(got.stability)
-            origins.append(some[row])
-    return Candidates(
-        rles=tuple(rles),
-        scores=np.array(scores, np.float32),
-        stability=np.array(stability, np.float32),
-        boxes=np.array(boxes, np.int64).reshape(-1, 4),
-        points=np.array(origins, np.float64).reshape(-1, 2),
-    )
+        found = score_points(model, features, frame, some, settings)
+        for row, score, logits in zip(found.rows, found.scores, found.logits, strict=True):
+            collector.add(logits, float(score), some[row])
 
 
 @torch.inference_mode()
@@ -126,27 +162,36 @@ def score_points(
     features: tuple[Tensor, ...],
     frame: Frame,
     points: Float64[np.ndarray, "P 2"],
-    settings: "Settings",
-) -> tuple[list[int], list[float], Float[Tensor, "K h w"]]:
-    """Of each mask whose score passes: its point, its score, its logits (on the CPU)."""
+    settings: Settings,
+) -> Scored:
+    """Decode points; draw the masks whose score passes."""
     prompts = Prompts(
         points=tuple(points.astype(np.float32)[:, None]),
         labels=(np.ones(1, np.int64),) * len(points),
     )
     net, labels = (torch.from_numpy(a) for a in network_points(prompts, frame, model.variant.spec))
-    state, scores = model.look(features, net, labels)
+    state, known = model.look(features, net, labels)
     answers = model.variant.outputs
-    asked = answers.of(settings.multimask_output)
-    scores, shift = scores[:, asked], asked.start
+    outputs = answers.of(settings.multimask_output)
+    scores = known[:, outputs]
+    passed = scores > settings.pred_iou_thresh
     if settings.use_m2m:
-        rows, outputs = torch.nonzero(scores == scores, as_tuple=True)
-        logits = model.draw(state, rows, outputs + shift).clamp(-_LOGITS_CLAMP, _LOGITS_CLAMP)
-        again = model.look(features, net[rows], labels[rows], logits[:, None])
+        rows, columns = torch.nonzero(torch.ones_like(passed), as_tuple=True)
+        logits = model.draw(state, rows, columns + outputs.start)
+        logits = logits.clamp(-_LOGITS_CLAMP, _LOGITS_CLAMP)
+        state, known = model.look(features, net[rows], labels[rows], logits[:, None])
         del logits
-        known = again[1][:, answers.clear]
-        passed = torch.nonzero(known > settings.pred_iou_thresh)[:, 0]
-        drawn = model.draw(again[0], passed, torch.full_like(passed, answers.clear))
-        return rows[passed].tolist(), known[passed].tolist(), drawn.cpu()
-    rows, outputs = torch.nonzero(scores > settings.pred_iou_thresh, as_tuple=True)
-    drawn = model.draw(state, rows, outputs + shift)
-    return rows.tolist(), scores[rows, outputs].tolist(), drawn.cpu()
+        of_mask = known[:, answers.clear]
+        passing = torch.nonzero(of_mask > settings.pred_iou_thresh)[:, 0]
+        drawn = model.draw(state, passing, torch.full_like(passing, answers.clear))
+        scores, rows, kept = of_mask.view(len(points), -1), rows[passing], of_mask[passing]
+    else:
+        rows, columns = torch.nonzero(passed, as_tuple=True)
+        drawn = model.draw(state, rows, columns + outputs.start)
+        kept = scores[rows, columns]
+    return Scored(
+        best=scores.amax(1).cpu().numpy(),
+        rows=rows.cpu().numpy(),
+        scores=kept.cpu().numpy(),
+        logits=drawn.cpu(),
+    )

@@ -9,8 +9,8 @@ Kirillov et al. 2023 (arXiv:2304.02643, app. B).
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
@@ -22,7 +22,6 @@ from anymask.frame_crops import (
     CropBox,
     crops_of,
     cut_by_crop,
-    layer_grids,
     move_boxes,
     move_points,
 )
@@ -31,30 +30,17 @@ from anymask.image import Picture, Source, load_image
 from anymask.mask_geometry import nms, remove_small_regions
 from anymask.mask_rle import decode_rle, encode_rle
 from anymask.model import Model
-from anymask.predict.candidates import Candidates, find_candidates
+from anymask.predict.candidates import Candidates, Collector, find_candidates
+from anymask.predict.everything_fast import find_candidates_fast
+from anymask.predict.everything_settings import (
+    Settings,
+    at_least,
+    cells_of,
+    grids_of,
+    known_mode,
+    region,
+)
 from anymask.predict.steps import encode
-
-Mode = Literal["exact", "fast"]
-_MODES: dict[str, Mode] = {"exact": "exact", "fast": "fast"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """What `MaskGenerator` was asked for; its docstring says what each means."""
-
-    grids: tuple[Float[np.ndarray, "_ 2"], ...]
-    pred_iou_thresh: float
-    stability_score_thresh: float
-    stability_score_offset: float
-    mask_threshold: float
-    box_nms_thresh: float
-    crop_nms_thresh: float
-    crop_overlap_ratio: float
-    min_mask_region_area: int
-    use_m2m: bool
-    multimask_output: bool
-    memory_mb: int
-    mode: Mode
 
 
 class MaskGenerator:
@@ -138,7 +124,7 @@ class MaskGenerator:
 
         self.model = model
         self.settings = Settings(
-            grids=_grids(
+            grids=grids(
                 points_per_side, point_grids, crop_n_layers, crop_n_points_downscale_factor
             ),
             pred_iou_thresh=or_row(pred_iou_thresh, row.pred_iou_thresh),
@@ -148,11 +134,11 @@ class MaskGenerator:
             box_nms_thresh=box_nms_thresh,
             crop_nms_thresh=crop_nms_thresh,
             crop_overlap_ratio=crop_overlap_ratio,
-            min_mask_region_area=_at_least("min_mask_region_area", min_mask_region_area, 0),
+            min_mask_region_area=at_least("min_mask_region_area", min_mask_region_area, 0),
             use_m2m=use_m2m,
             multimask_output=multimask_output,
-            memory_mb=_at_least("memory_mb", memory_mb, 1),
-            mode=_known_mode(mode),
+            memory_mb=at_least("memory_mb", memory_mb, 1),
+            mode=known_mode(mode),
         )
 
     def generate(
@@ -191,12 +177,12 @@ class MaskGenerator:
 
     def _of(self, pixels: UInt8[np.ndarray, "H W 3"], roi: Any) -> GeneratedMasks:
         size = (pixels.shape[0], pixels.shape[1])
-        region, inside = _region(roi, size)
-        x0, y0, x1, y1 = region
+        box, inside = region(roi, size)
+        x0, y0, x1, y1 = box
         settings = self.settings
         part, inner = pixels[y0:y1, x0:x1], (y1 - y0, x1 - x0)
         crops = crops_of(inner, len(settings.grids) - 1, settings.crop_overlap_ratio)
-        found = [self._crop(part, crop, region, size, inside) for crop in crops]
+        found = [self._crop(part, crop, box, size, inside) for crop in crops]
         masks, boxes = _join(found, size)
         if len(crops) > 1:  # masks of small crops show more detail: they win
             areas = masks.crop_boxes[:, 2] * masks.crop_boxes[:, 3]
@@ -210,7 +196,7 @@ class MaskGenerator:
         self,
         part: UInt8[np.ndarray, "h w 3"],
         crop: Crop,
-        region: CropBox,
+        origin: CropBox,
         size: tuple[int, int],
         inside: Bool[np.ndarray, "h w"] | None,
     ) -> tuple[Candidates, Crop]:
@@ -219,25 +205,33 @@ class MaskGenerator:
         x0, y0, x1, y1 = crop.box
         pixels = part[y0:y1, x0:x1]
         frame = Frame.fit((y1 - y0, x1 - x0), self.model.variant.spec)
-        points = settings.grids[crop.layer] * np.array([x1 - x0, y1 - y0])
+        grid = settings.grids[crop.layer]
+        points = grid * np.array([x1 - x0, y1 - y0])
+        asked = np.arange(len(grid))
         if inside is not None:
             at = (points + np.array([x0, y0])).astype(np.int64)
-            points = points[inside[at[:, 1], at[:, 0]]]
-        placed = (x0 + region[0], y0 + region[1], x1 + region[0], y1 + region[1])
+            asked = np.flatnonzero(inside[at[:, 1], at[:, 0]])
+            points = points[asked]
+        left, top = origin[:2]
+        placed = (x0 + left, y0 + top, x1 + left, y1 + top)
         moved = replace(crop, box=placed)
         if not len(points):
             return Candidates.none(), moved
         features = encode(self.model, pixels, frame)
-        found = find_candidates(
-            self.model,
-            features,
-            frame,
-            points,
-            settings,
-            place=(placed[0], placed[1]),
-            size=size,
+        collector = Collector(frame, settings, (placed[0], placed[1]), size)
+        cells = cells_of(grid) if settings.mode == "fast" else None
+        if cells is None:  # a grid of one's own has no coarse and fine
+            find_candidates(self.model, features, frame, points, settings, collector)
+        else:
+            find_candidates_fast(
+                self.model, features, frame, points, cells[asked], settings, collector
+            )
+        found = collector.candidates()
+        whole = found.keep(
+            np.flatnonzero(
+                ~cut_by_crop(found.boxes, crop.box, (0, 0, part.shape[1], part.shape[0]))
+            )
         )
-        whole = found.keep(np.flatnonzero(~cut_by_crop(found.boxes, crop.box, (0, 0, *_wh(part)))))
         kept = whole.keep(nms(whole.boxes, whole.scores, settings.box_nms_thresh))
         return (
             replace(
@@ -283,76 +277,3 @@ def _join(
         crop_boxes=np.concatenate(crop_boxes).astype(np.int64),
     )
     return masks, np.concatenate([part.boxes for part in parts])
-
-
-def _region(roi: Any, size: tuple[int, int]) -> tuple[CropBox, Bool[np.ndarray, "h w"] | None]:
-    """The box to look into, in whole px, and which of its pixels may be asked."""
-    height, width = size
-    if roi is None:
-        return (0, 0, width, height), None
-    array = np.asarray(roi)
-    if array.ndim == 2:
-        if array.shape != size:
-            raise PromptError(
-                "roi-shape", f"the image is {height}x{width}", given=array.shape, where="roi"
-            )
-        mask = array.astype(bool)
-        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-        if not len(rows):
-            raise PromptError("roi-empty", "the mask is empty", where="roi")
-        box = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
-        return box, mask[box[1] : box[3], box[0] : box[2]]
-    if array.shape != (4,) or array.dtype.kind not in "iuf" or not np.isfinite(array).all():
-        raise PromptError(
-            "roi-shape", "a region is a box x0, y0, x1, y1 or a mask", given=roi, where="roi"
-        )
-    x0, y0 = (int(max(0, np.floor(v))) for v in array[:2])
-    x1, y1 = (int(min(top, np.ceil(v))) for v, top in zip(array[2:], (width, height), strict=True))
-    if x0 >= x1 or y0 >= y1:
-        raise PromptError(
-            "roi-empty",
-            f"the box holds nothing of the image ({height}x{width})",
-            given=[float(v) for v in array],
-            where="roi",
-        )
-    return (x0, y0, x1, y1), None
-
-
-def _grids(
-    side: int | None, own: Sequence[np.ndarray] | None, layers: int, factor: int
-) -> tuple[Float[np.ndarray, "_ 2"], ...]:
-    _at_least("crop_n_layers", layers, 0)
-    _at_least("crop_n_points_downscale_factor", factor, 1)
-    if (side is None) == (own is None):
-        raise PromptError(
-            "point-grid", "give points_per_side or point_grids, one of the two", given=side
-        )
-    if side is not None:
-        return tuple(layer_grids(_at_least("points_per_side", side, 1), layers, factor))
-    grids = tuple(np.asarray(grid, np.float64) for grid in own or ())
-    if len(grids) != layers + 1:
-        raise PromptError(
-            "point-grid", f"{layers} layers of crops need {layers + 1} grids", given=len(grids)
-        )
-    for i, grid in enumerate(grids):
-        if grid.ndim != 2 or grid.shape[1] != 2 or not ((grid >= 0) & (grid < 1)).all():
-            raise PromptError(
-                "point-grid", "a grid is (N, 2), values from 0 to 1", where=f"point_grids[{i}]"
-            )
-    return grids
-
-
-def _at_least(name: str, value: int, least: int) -> int:
-    if value < least:
-        raise PromptError("setting", f"{name} is at least {least}", given=value)
-    return value
-
-
-def _known_mode(mode: str) -> Mode:
-    if mode in _MODES:
-        return _MODES[mode]
-    raise PromptError("setting", "mode is exact or fast", given=mode)
-
-
-def _wh(part: np.ndarray) -> tuple[int, int]:
-    return part.shape[1], part.shape[0]
