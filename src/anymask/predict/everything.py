@@ -124,7 +124,7 @@ class MaskGenerator:
 
         self.model = model
         self.settings = Settings(
-            grids=grids(
+            grids=grids_of(
                 points_per_side, point_grids, crop_n_layers, crop_n_points_downscale_factor
             ),
             pred_iou_thresh=or_row(pred_iou_thresh, row.pred_iou_thresh),
