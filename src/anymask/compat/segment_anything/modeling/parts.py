@@ -20,9 +20,6 @@ from anymask.compat.segment_anything.modeling.names import speak
 from anymask.compat.segment_anything.modeling.pointing import pointed
 from anymask.model import Model, Network
 
-_ALTERNATIVES = slice(1, None)  # outputs for ambiguous prompts
-_SINGLE = slice(0, 1)
-
 
 class Part(nn.Module):
     """A child of a network.
@@ -105,7 +102,9 @@ class PromptEncoder(Part):
         device = self.inner.no_mask.device
         sparse: Tensor = self.inner.sparse(xy.to(device), kinds.to(device))
         dense: Tensor = self.inner.dense(masks)
-        return sparse, dense.expand(len(sparse), -1, -1, -1) if masks is None else dense
+        if masks is None:
+            dense = dense.expand(len(sparse), -1, *self.image_embedding_size)
+        return sparse, dense
 
 
 class MaskDecoder(Part):
@@ -113,6 +112,7 @@ class MaskDecoder(Part):
 
     def __init__(self, model: Model, inner: nn.Module, names: Mapping[str, str]) -> None:
         super().__init__(model, inner, names)
+        self.outputs = model.variant.outputs
         self.num_multimask_outputs = 3
         self.num_mask_tokens = 4
 
@@ -128,7 +128,7 @@ class MaskDecoder(Part):
         logits, scores = self.predict_masks(
             image_embeddings, image_pe, sparse_prompt_embeddings, dense_prompt_embeddings
         )
-        outputs = _ALTERNATIVES if multimask_output else _SINGLE
+        outputs = self.outputs.of(multimask_output)
         return logits[:, outputs], scores[:, outputs]
 
     def predict_masks(

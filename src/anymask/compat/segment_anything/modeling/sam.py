@@ -131,7 +131,7 @@ class Sam(nn.Module):
         count = 1 if masks is None else len(masks)
         xy, kinds = pointed(self.model.variant.spec, input_size, points, labels, boxes, count)
         logits, scores = self.model.decode(features, xy, kinds, masks)
-        outputs = slice(1, None) if multimask else slice(0, 1)
+        outputs = self.model.variant.outputs.of(multimask)
         return logits[:, outputs], scores[:, outputs]
 
     def preprocess(self, x: Real[Tensor, "*B 3 H W"]) -> Float[Tensor, "*B 3 S S"]:
