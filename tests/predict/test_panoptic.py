@@ -1,4 +1,4 @@
-"""Every pixel has one mask at most: the smallest one, whatever the order and however many."""
+"""Every pixel has one mask at most, and which one is a rule, whatever the order of the masks."""
 
 import numpy as np
 import pytest
@@ -26,9 +26,17 @@ def seen(result):
 ALL = {"min_area": 1, "min_visible": 0.0}
 
 
-def test_the_smaller_mask_lies_on_the_larger_whatever_their_scores():
-    masks = drawn("#### ####", ".##. ....", scores=[0.9, 0.1])
-    assert seen(panoptic(masks, **ALL)) == "1221 1111"
+@pytest.mark.parametrize("scores", [(0.9, 0.9), (0.9, 0.8)])
+def test_of_masks_of_like_scores_the_smaller_lies_on_top(scores):
+    for order in (1, -1):
+        masks = drawn(*["#### ####", ".##. ...."][::order], scores=scores[::order])
+        assert seen(panoptic(masks, **ALL)) == ("1221 1111" if order == 1 else "2112 2222")
+
+
+def test_a_doubtful_scrap_does_not_cut_up_what_was_found_well():
+    whole, part = "########## ##########", "##........ .........."  # ten times smaller
+    assert seen(panoptic(drawn(whole, part, scores=[0.9, 0.72]), **ALL))[:2] == "22"
+    assert seen(panoptic(drawn(whole, part, scores=[0.9, 0.70]), **ALL))[:2] == "11"
 
 
 def test_of_equally_large_masks_the_better_scored_wins_then_the_earlier():
@@ -38,21 +46,21 @@ def test_of_equally_large_masks_the_better_scored_wins_then_the_earlier():
 
 
 def test_a_mask_that_is_hidden_is_dropped_and_the_labels_have_no_gap():
-    masks = drawn("####", "##..", "##..", "..##", scores=[0.9, 0.8, 0.7, 0.6])
+    masks = drawn("####", "##..", "##..", "..##", scores=[0.9, 0.89, 0.88, 0.87])
     result = panoptic(masks, **ALL)
     assert seen(result) == "1122"
     assert result.kept.tolist() == [1, 3]
 
 
 def test_what_lies_below_a_dropped_mask_shows():
-    masks = drawn("########", "#####...", "####....", scores=[0.9, 0.8, 0.7])
+    masks = drawn("########", "#####...", "####....")
     assert seen(panoptic(masks, min_area=1, min_visible=0.0)) == "33332111"
     assert seen(panoptic(masks, min_area=1, min_visible=0.3)) == "22221111"
     assert seen(panoptic(masks, min_area=2, min_visible=0.0)) == "22221111"
 
 
 def test_masks_come_back_without_overlaps_and_in_their_order():
-    masks = drawn("#### ####", ".##. ....", scores=[0.9, 0.1])
+    masks = drawn("#### ####", ".##. ....", scores=[0.9, 0.85])
     result = panoptic(masks, **ALL)
     assert result.masks.scores.tolist() == masks.scores.tolist()
     assert result.masks.bits.sum(0).max() == 1
@@ -81,7 +89,7 @@ def test_what_each_mask_was_is_kept():
     facts = GeneratedMasks(
         size=masks.size,
         rles=masks.rles,
-        scores=np.array([0.9, 0.7, 0.8], np.float32),
+        scores=np.array([0.9, 0.86, 0.88], np.float32),
         stability=np.array([0.3, 0.2, 0.1], np.float32),
         points=np.array([[1.0, 0], [2, 0], [3, 0]]),
         crop_boxes=np.zeros((3, 4), np.int64),
