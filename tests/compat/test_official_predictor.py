@@ -153,5 +153,7 @@ def test_what_cannot_be_meant_is_refused_as_officially(predictor):
         predictor.set_torch_image(torch.zeros(1, 3, 40, 60), SIZE)
     with pytest.raises(AssertionError):
         predictor.set_image(np.zeros((*SIZE, 4), np.uint8))
+    with pytest.raises(RuntimeError, match="one box"):
+        predictor.predict(box=np.array([[5, 3, 50, 38], [0, 0, 30, 20]]))
     with pytest.raises(RuntimeError, match="2 prompts"):
         predictor.predict_torch(torch.zeros(2, 1, 2), torch.ones(2, 1), torch.ones(3, 4))

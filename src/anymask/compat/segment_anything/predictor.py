@@ -137,7 +137,7 @@ class SamPredictor:
         Raises
         ------
         RuntimeError
-            No image is set.
+            No image is set; or there are several boxes.
         AssertionError
             There are points without labels.
         """
@@ -152,6 +152,8 @@ class SamPredictor:
         if box is not None:
             scaled = self.transform.apply_boxes(box, size)
             boxes = torch.as_tensor(scaled, dtype=torch.float32, device=device)
+            if len(boxes) != 1:
+                raise RuntimeError(f"predict takes one box, not {len(boxes)}; see predict_torch")
         if mask_input is not None:
             masks = torch.as_tensor(mask_input, dtype=torch.float32, device=device)[None]
         found = self.predict_torch(

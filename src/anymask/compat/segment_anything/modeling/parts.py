@@ -16,8 +16,8 @@ from typing import Any, cast
 from jaxtyping import Float, Real
 from torch import Tensor, nn
 
+from anymask.compat.pointing import identity, pointed
 from anymask.compat.segment_anything.modeling.names import speak
-from anymask.compat.segment_anything.modeling.pointing import pointed
 from anymask.model import Model, Network
 
 
@@ -98,7 +98,8 @@ class PromptEncoder(Part):
         """
         coords, labels = (None, None) if points is None else points
         count = 1 if masks is None else len(masks)
-        xy, kinds = pointed(self.spec, self.input_image_size, coords, labels, boxes, count)
+        frame = identity(self.input_image_size, self.spec)
+        xy, kinds = pointed(frame, self.spec, coords, labels, boxes, count)
         device = self.inner.no_mask.device
         sparse: Tensor = self.inner.sparse(xy.to(device), kinds.to(device))
         dense: Tensor = self.inner.dense(masks)

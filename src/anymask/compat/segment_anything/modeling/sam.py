@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float, Real
 from torch import Tensor, nn
 
+from anymask.compat.pointing import identity, pointed
 from anymask.compat.segment_anything.modeling.names import official_names, speak
 from anymask.compat.segment_anything.modeling.parts import PARTS, Part
-from anymask.compat.segment_anything.modeling.pointing import identity, pointed
 from anymask.model import Model
 from anymask.nn.resize import upscale
 
@@ -129,7 +129,8 @@ class Sam(nn.Module):
     ) -> tuple[Float[Tensor, "P M h w"], Float[Tensor, "P M"]]:
         """Low-resolution logits and predicted IoU of prompts in network px, as they are given."""
         count = 1 if masks is None else len(masks)
-        xy, kinds = pointed(self.model.variant.spec, input_size, points, labels, boxes, count)
+        spec = self.model.variant.spec
+        xy, kinds = pointed(identity(input_size, spec), spec, points, labels, boxes, count)
         logits, scores = self.model.decode(features, xy, kinds, masks)
         outputs = self.model.variant.outputs.of(multimask)
         return logits[:, outputs], scores[:, outputs]

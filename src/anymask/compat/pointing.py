@@ -1,4 +1,7 @@
-"""Points and boxes as tensors in network px to what networks take; nothing is checked or scaled."""
+"""Points and boxes as tensors to what networks take; nothing is checked.
+
+The official predictors take labels of -1, places outside the image and prompts of nothing.
+"""
 
 import torch
 from jaxtyping import Float, Int, Real
@@ -16,25 +19,23 @@ def identity(size: tuple[int, ...], spec: InputSpec) -> Frame:
 
 
 def pointed(
+    frame: Frame,
     spec: InputSpec,
-    size: tuple[int, ...],
     points: Real[Tensor, "P N 2"] | None,
     labels: Real[Tensor, "P N"] | None,
     boxes: Real[Tensor, "..."] | None,
     count: int,
 ) -> tuple[Float[Tensor, "P M 2"], Int[Tensor, "P M"]]:
-    """Points with padding and box corners, and their labels, on the CPU.
-
-    Labels of -1, places outside the image and prompts of nothing are legal here.
+    """Points with padding and box corners in network px, and their labels, on the CPU.
 
     Parameters
     ----------
+    frame
+        The way from what the coordinates count to network px.
     spec
         What the weights expect.
-    size
-        (H, W) of the scaled image.
     points, labels
-        In network px; 1 on the object, 0 off it, -1 nothing.
+        1 on the object, 0 off it, -1 nothing.
     boxes
         x0, y0, x1, y1, four numbers a prompt.
     count
@@ -56,5 +57,5 @@ def pointed(
     prompts = Prompts(
         points=tuple(xy.numpy()), labels=tuple(kinds.to(torch.int64).numpy()), boxes=corners
     )
-    places, known = network_points(prompts, identity(size, spec), spec)
+    places, known = network_points(prompts, frame, spec)
     return torch.from_numpy(places), torch.from_numpy(known)
