@@ -16,8 +16,8 @@ from typing import Any, cast
 from jaxtyping import Float, Real
 from torch import Tensor, nn
 
+from anymask.compat.names import speak
 from anymask.compat.pointing import identity, pointed
-from anymask.compat.segment_anything.modeling.names import speak
 from anymask.model import Model, Network
 
 

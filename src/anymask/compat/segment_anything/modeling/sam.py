@@ -3,23 +3,24 @@
 Letters: B images, P prompts on one, N points, M masks a prompt, h w low-resolution logits.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from jaxtyping import Float, Real
-from torch import Tensor, nn
+from torch import Tensor
 
+from anymask.compat.names import official_names, speak
 from anymask.compat.pointing import identity, pointed
-from anymask.compat.segment_anything.modeling.names import official_names, speak
 from anymask.compat.segment_anything.modeling.parts import PARTS, Part
+from anymask.compat.wrapped import Wrapped
 from anymask.model import Model
 from anymask.nn.resize import upscale
 
 Size = tuple[int, ...]  # (H, W), px
 
 
-class Sam(nn.Module):
+class Sam(Wrapped):
     """A model whose parts, parameters' prefixes and state dicts are named as the official ones.
 
     Parameters
@@ -39,8 +40,7 @@ class Sam(nn.Module):
     image_format: str = "RGB"
 
     def __init__(self, model: Model) -> None:
-        super().__init__()
-        self._held = (model,)  # in a tuple: its parameters have their names from the parts below
+        super().__init__(model)
         names, whole = official_names(model), {}
         for ours, inner in model.network.named_children():
             theirs, kind = PARTS.get(ours, (ours, Part))
@@ -56,21 +56,6 @@ class Sam(nn.Module):
             rows = torch.tensor(values, device=model.device).view(-1, 1, 1)
             self.register_buffer(name, rows, persistent=False)
         self.train(model.training)
-
-    @property
-    def model(self) -> Model:
-        """The model of ours."""
-        return self._held[0]
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return self.model.device
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Sam":
-        self.model._apply(fn, recurse=False)  # type: ignore[no-untyped-call]  # its own buffers
-        moved: Sam = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        return moved
 
     @torch.no_grad()
     def forward(
