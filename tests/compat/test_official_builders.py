@@ -8,9 +8,10 @@ import torch
 from small_official import picture, small_sam
 
 from anymask.compat import segment_anything
+from anymask.compat.building import loaded, untrained
 from anymask.compat.segment_anything import build_sam as official_default
 from anymask.compat.segment_anything import build_sam_vit_h, sam_model_registry
-from anymask.compat.segment_anything.build_sam import _loaded, trainable, untrained
+from anymask.compat.segment_anything.build_sam import trainable
 from anymask.compat.segment_anything.modeling import Sam
 from anymask.errors import CheckpointError
 from anymask.model import Model
@@ -69,7 +70,7 @@ def test_modules_lie_where_scripts_import_them_from():
 
 
 def test_a_checkpoint_is_loaded_for_training_on_the_cpu(tmp_path):
-    sam = trainable(_loaded(TINY_SAM, write_tiny(tmp_path)))
+    sam = trainable(loaded(TINY_SAM, write_tiny(tmp_path)))
     assert sam.device == torch.device("cpu") and not sam.training
     assert all(p.requires_grad for p in sam.parameters())
     optimizer = torch.optim.SGD(sam.parameters(), lr=0.1)
@@ -79,14 +80,14 @@ def test_a_checkpoint_is_loaded_for_training_on_the_cpu(tmp_path):
         sam.state_dict()["image_encoder.pos_embed"],
         small_sam().state_dict()["image_encoder.pos_embed"],
     )
-    again = _loaded(TINY_SAM, tmp_path / "tiny-sam-0.safetensors")
+    again = loaded(TINY_SAM, tmp_path / "tiny-sam-0.safetensors")
     assert torch.equal(again.network.encoder.pos_embed, tiny_sam().network.encoder.pos_embed)
 
 
 def test_a_tuned_model_that_was_saved_is_a_checkpoint_again(tmp_path):
     sam = small_sam(3)
     torch.save(sam.state_dict(), tmp_path / "tuned.pth")
-    model = _loaded(TINY_SAM, tmp_path / "tuned.pth")
+    model = loaded(TINY_SAM, tmp_path / "tuned.pth")
     assert torch.equal(model.network.decoder.mask_tokens, sam.mask_decoder.inner.mask_tokens)
 
 

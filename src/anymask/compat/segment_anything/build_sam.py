@@ -7,16 +7,11 @@ and then without a checkpoint have the weights that `anymask.load` finds.
 
 from collections.abc import Callable
 from functools import partial
-from os import PathLike
 
-from torch import nn
-
+from anymask.compat.building import Checkpoint, loaded, untrained
 from anymask.compat.segment_anything.modeling.sam import Sam
-from anymask.errors import CheckpointError
-from anymask.model import BUILDERS, Model, load_variant
+from anymask.model import Model
 from anymask.variants import VARIANTS, Variant, keep_aspect, variant
-
-Checkpoint = str | PathLike[str] | None
 
 
 def build_sam_vit_h(checkpoint: Checkpoint = None) -> Sam:
@@ -41,38 +36,17 @@ def _build(row: Variant, checkpoint: Checkpoint) -> Sam:
     """A row with a checkpoint's weights, or untrained; on the CPU, in eval mode, trainable."""
     if checkpoint is None:
         return trainable(Model(untrained(row), row))
-    return trainable(_loaded(row, checkpoint))
+    return trainable(loaded(row, checkpoint))
 
 
 def _build_ours(name: str, checkpoint: Checkpoint = None) -> Sam:
     """A row with a checkpoint's weights, or with its own."""
-    return trainable(_loaded(variant(name), checkpoint))
-
-
-def _loaded(row: Variant, checkpoint: Checkpoint) -> Model:
-    """`anymask.model.load_variant` with the official kinds of errors."""
-    path = None if checkpoint is None else str(checkpoint)
-    try:
-        return load_variant(row, checkpoint=path, device="cpu")
-    except CheckpointError as error:
-        missing = error.code == "checkpoint-missing"
-        raise (FileNotFoundError if missing else RuntimeError)(str(error)) from error
+    return trainable(loaded(variant(name), checkpoint))
 
 
 def trainable(model: Model) -> Sam:
     """A Sam whose parameters all learn."""
     return Sam(model).requires_grad_(True)
-
-
-def untrained(row: Variant) -> nn.Module:
-    """A row's network with random weights; its tokens are noise, so that they can part."""
-    network = BUILDERS[row.builder](**row.network)
-    for name, child in network.named_children():
-        if name != "encoder":
-            for token in child.parameters():
-                if token.ndim == 2 and not token.any():
-                    nn.init.normal_(token)
-    return network
 
 
 _OURS = [row.name for row in VARIANTS if row.spec.fit is keep_aspect and row.spec.resize == "bytes"]
