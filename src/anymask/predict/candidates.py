@@ -193,5 +193,5 @@ def score_points(
         best=scores.amax(1).cpu().numpy(),
         rows=rows.cpu().numpy(),
         scores=kept.cpu().numpy(),
-        logits=drawn.cpu(),
+        logits=drawn.cpu() if settings.mend is None else settings.mend(drawn.cpu()),
     )

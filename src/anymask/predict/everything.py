@@ -33,6 +33,7 @@ from anymask.model import Model
 from anymask.predict.candidates import Candidates, Collector, find_candidates
 from anymask.predict.everything_fast import find_candidates_fast
 from anymask.predict.everything_settings import (
+    Mend,
     Settings,
     at_least,
     cells_of,
@@ -82,6 +83,8 @@ class MaskGenerator:
     mode
         ``"exact"`` is the official result; ``"fast"`` finds nearly the same masks sooner, see
         `anymask.predict.everything_fast`.
+    mend
+        What is done to the logits of masks (K, h, w) before they are enlarged, or None.
 
     >>> generator = MaskGenerator(load("nano"))  # doctest: +SKIP
     >>> generator.generate("photo.jpg").records()[0]["area"]  # doctest: +SKIP
@@ -108,6 +111,7 @@ class MaskGenerator:
         multimask_output: bool = True,
         memory_mb: int = 512,
         mode: str = "exact",
+        mend: Mend | None = None,
     ) -> None:
         row = model.variant.everything
         if use_m2m and not model.variant.spec.mask_prompts:
@@ -139,6 +143,7 @@ class MaskGenerator:
             multimask_output=multimask_output,
             memory_mb=at_least("memory_mb", memory_mb, 1),
             mode=known_mode(mode),
+            mend=mend,
         )
 
     def generate(

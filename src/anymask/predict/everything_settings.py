@@ -1,16 +1,18 @@
 """What everything mode is asked for, checked: grids, thresholds, the region to look into."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Int64
+from torch import Tensor
 
 from anymask.errors import PromptError
 from anymask.frame_crops import CropBox, layer_grids, point_grid
 
 Mode = Literal["exact", "fast"]
+Mend = Callable[[Float[Tensor, "K h w"]], Float[Tensor, "K h w"]]
 _MODES: dict[str, Mode] = {"exact": "exact", "fast": "fast"}
 
 
@@ -31,6 +33,7 @@ class Settings:
     multimask_output: bool
     memory_mb: int
     mode: Mode
+    mend: Mend | None
 
 
 def region(roi: Any, size: tuple[int, int]) -> tuple[CropBox, Bool[np.ndarray, "h w"] | None]:
