@@ -6,6 +6,8 @@ fills the network with them.
 
 import hashlib
 from collections.abc import Mapping
+from copy import copy
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol, cast
@@ -25,7 +27,7 @@ from anymask.model_weights import blank as blank
 from anymask.model_weights import fill as fill
 from anymask.model_weights import find_weights, row_of
 from anymask.model_weights import shapes as shapes
-from anymask.variants import Variant, variant
+from anymask.variants import Outputs, Variant, variant
 from anymask.weights.download import Progress
 from anymask.weights.files import read_state
 
@@ -94,6 +96,15 @@ class Model(nn.Module):
     def dtype(self) -> torch.dtype:
         """What the encoder computes in."""
         return next(cast(Network, self.network).encoder.parameters()).dtype
+
+    def answering(self, outputs: Outputs) -> "Model":
+        """The same model whose other outputs answer, such as `anymask.variants.HQ_ALONE`.
+
+        Weights are shared, and embeddings of the one serve the other.
+        """
+        other = copy(self)
+        other.variant = replace(self.variant, outputs=outputs)
+        return other
 
     @cached_property
     def fingerprint(self) -> str:

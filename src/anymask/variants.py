@@ -4,12 +4,14 @@ Code never asks a model's name or family: what differs between models is in its 
 says is told in `anymask.variant_specs`.
 """
 
+from collections.abc import Mapping
 from types import MappingProxyType
 
 from anymask.errors import CheckpointError
 from anymask.variant_specs import Asset as Asset
 from anymask.variant_specs import EverythingSpec as EverythingSpec
 from anymask.variant_specs import InputSpec as InputSpec
+from anymask.variant_specs import Outputs as Outputs
 from anymask.variant_specs import Variant as Variant
 from anymask.variant_specs import Zoom as Zoom
 from anymask.variant_specs import keep_aspect as keep_aspect
@@ -30,6 +32,20 @@ _SAM_SPEC = InputSpec(
 )
 
 _SAM_URL = "https://dl.fbaipublicfiles.com/segment_anything/"
+_HQ_URL = "https://huggingface.co/lkeab/hq-sam/resolve/main/"  # the authors' own
+
+Sizes = Mapping[str, object]
+
+
+def _vit(dim: int, depth: int, heads: int, global_blocks: tuple[int, ...]) -> Sizes:
+    return MappingProxyType(
+        {"dim": dim, "depth": depth, "heads": heads, "global_blocks": global_blocks}
+    )
+
+
+_VIT_B = _vit(768, 12, 12, (2, 5, 8, 11))
+_VIT_L = _vit(1024, 24, 16, (5, 11, 17, 23))
+_VIT_H = _vit(1280, 32, 16, (7, 15, 23, 31))
 
 
 def _sam(
@@ -38,10 +54,7 @@ def _sam(
     sha256: str,
     size: int,
     parameters: int,
-    dim: int,
-    depth: int,
-    heads: int,
-    global_blocks: tuple[int, ...],
+    network: Sizes,
     summary: str,
 ) -> Variant:
     """One size of SAM; the file's name ends in the first six digits of its md5.
@@ -53,14 +66,35 @@ def _sam(
     return Variant(
         name=name,
         builder="sam",
-        network=MappingProxyType(
-            {"dim": dim, "depth": depth, "heads": heads, "global_blocks": global_blocks}
-        ),
+        network=network,
         spec=_SAM_SPEC,
         weights=Asset(file=file, url=_SAM_URL + file, bytes=size, sha256=sha256, md5=md5),
         licence="Apache-2.0",
         summary=summary,
         parameters=parameters,
+    )
+
+
+HQ_AND_SAM = Outputs(clear=0, alternatives=range(1, 2))  # of SAM-HQ's networks
+HQ_ALONE = Outputs(clear=2, alternatives=range(3, 4))
+
+
+def _sam_hq(size: str, md5: str, parameters: int, network: Sizes, summary: str) -> Variant:
+    """One size of SAM-HQ.
+
+    The authors state no hashes; these are what public projects that check their downloads state.
+    """
+    file = f"sam_hq_vit_{size}.pth"
+    return Variant(
+        name=f"sam-hq-vit-{size}",
+        builder="sam_hq",
+        network=network,
+        spec=_SAM_SPEC,
+        weights=Asset(file=file, url=_HQ_URL + file, md5=md5),
+        licence="Apache-2.0",
+        summary=summary,
+        parameters=parameters,
+        outputs=HQ_AND_SAM,
     )
 
 
@@ -130,10 +164,7 @@ VARIANTS: tuple[Variant, ...] = (
         "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912",
         375_042_383,
         93_735_472,
-        768,
-        12,
-        12,
-        (2, 5, 8, 11),
+        _VIT_B,
         "the original in its smallest size",
     ),
     _sam(
@@ -142,10 +173,7 @@ VARIANTS: tuple[Variant, ...] = (
         "3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622",
         1_249_524_607,
         312_342_832,
-        1024,
-        24,
-        16,
-        (5, 11, 17, 23),
+        _VIT_L,
         "the original's middle size: nearly as good as the largest, half the time",
     ),
     _sam(
@@ -154,10 +182,7 @@ VARIANTS: tuple[Variant, ...] = (
         "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
         2_564_550_879,
         641_090_608,
-        1280,
-        32,
-        16,
-        (7, 15, 23, 31),
+        _VIT_H,
         "the original's largest size: the best masks of the family, slow without a GPU",
     ),
     Variant(
@@ -172,8 +197,43 @@ VARIANTS: tuple[Variant, ...] = (
             md5="f3c0d8cda613564d499310dab6c812cd",
         ),
         licence="Apache-2.0",
-        summary="SAM behind an encoder a tenth of its size: quick, and nearly as good on clear edges",
+        summary="SAM behind a tenth of its encoder: quick, and nearly as good on clear edges",
         parameters=9_803_524,
+    ),
+    _sam_hq(
+        "b",
+        "c6b8953247bcfdc8bb8ef91e36a6cacc",
+        94_806_576,
+        _VIT_B,
+        "sam-vit-b with finer edges and thin parts; one mask for each prompt",
+    ),
+    _sam_hq(
+        "l",
+        "08947267966e4264fb39523eccc33f86",
+        313_676_080,
+        _VIT_L,
+        "sam-vit-l with finer edges and thin parts; one mask for each prompt",
+    ),
+    _sam_hq(
+        "h",
+        "3560f6b6a5a6edacd814a1325c39640a",
+        642_686_000,
+        _VIT_H,
+        "sam-vit-h with finer edges and thin parts; one mask for each prompt",
+    ),
+    Variant(
+        name="sam-hq-light",
+        builder="sam_hq_light",
+        spec=_SAM_SPEC,
+        weights=Asset(
+            file="sam_hq_vit_tiny.pth",
+            url=_HQ_URL + "sam_hq_vit_tiny.pth",
+            md5="3a661ab92d4088ccd6232fa542998a65",  # by one list, right about all others here
+        ),
+        licence="Apache-2.0",
+        summary="mobile-sam with finer edges; one mask for each prompt",
+        parameters=10_252_036,
+        outputs=HQ_AND_SAM,
     ),
     _efficient_sam(
         "ti",

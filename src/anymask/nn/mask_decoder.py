@@ -11,7 +11,7 @@ norms or activations name theirs; one whose upscaled map is another has its own 
 `ImageMaps.dense` writes the maps out.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from jaxtyping import Float, Int
@@ -131,29 +131,44 @@ class MaskDecoder(nn.Module):
     ) -> Float[Tensor, "K H W"]:
         """Logits of chosen (prompt, output) pairs of a `look`; a prompt's map is upscaled once.
 
-        Both transposed convolutions have strides of their size, so that they are matrix products
-        of cells: places within a cell are put in order when little but logits is left.
+        Places within a cell are put in order when little but logits is left.
         """
-        base, *more, vectors = state
-        maps = ImageMaps(base.flatten(1, 2), *more)
+        *maps, vectors = state
         asked, place = torch.unique(rows, return_inverse=True)
-        first = maps.take(asked).through(*_as_linear(self.up1))
+        drawn = [vectors[p] @ cells.transpose(1, 2) for p, cells in self.cells(maps, asked)]
+        return in_order(torch.cat(drawn)[place, outputs], maps[0].shape[1:3])
+
+    def cells(
+        self, maps: Sequence[Tensor], asked: Int[Tensor, " Q"]
+    ) -> Iterator[tuple[Int[Tensor, " N"], Float[Tensor, "N K*4*4 D"]]]:
+        """Upscaled maps of some prompts, a few at a time, with the numbers of those prompts.
+
+        Both transposed convolutions have strides of their size, so that they are matrix products
+        of cells; `in_order` makes a map of these. At least one part comes, if an empty one.
+        """
+        base, *more = maps
+        first = ImageMaps(base.flatten(1, 2), *more).take(asked).through(*_as_linear(self.up1))
         second = _as_linear(self.up2)
-        at_once = _CPU_MAPS if rows.is_cpu else max(1, len(asked))
-        drawn = []
+        at_once = _CPU_MAPS if asked.is_cpu else max(1, len(asked))
         for start in range(0, max(1, len(asked)), at_once):
             some = slice(start, start + at_once)
             cells = F.gelu(F.linear(self._inner(first.take(some).dense()), *second))
-            cells = torch.unflatten(cells, 2, (4, -1)).flatten(1, 2)  # (N, K 4 4, D)
-            drawn.append(vectors[asked[some]] @ cells.transpose(1, 2))
-        chosen = torch.cat(drawn)[place, outputs].view(-1, *base.shape[1:3], 2, 2, 2, 2)
-        return chosen.permute(0, 1, 3, 5, 2, 4, 6).flatten(4, 6).flatten(1, 3)
+            yield asked[some], torch.unflatten(cells, 2, (4, -1)).flatten(1, 2)
 
     def _inner(self, cells: Float[Tensor, "N K E"]) -> Float[Tensor, "N L D"]:
         """Norm and activation between the two enlargements, of each quarter of each cell."""
         quarters = torch.unflatten(cells, 2, (4, -1)).flatten(1, 2)
         normed = self.up_norm(quarters.transpose(1, 2)[..., None])[..., 0].transpose(1, 2)
         return F.gelu(normed)
+
+
+def in_order(
+    cells: Float[Tensor, "N h*w*4*4 *D"], size: Sequence[int]
+) -> Float[Tensor, "N 4*h 4*w *D"]:
+    """Values of each quarter's quarters of each of h x w cells, as lines of a map."""
+    places = torch.unflatten(cells, 1, (*size, 2, 2, 2, 2))
+    lines = places.movedim((1, 3, 5, 2, 4, 6), (1, 2, 3, 4, 5, 6))
+    return lines.flatten(4, 6).flatten(1, 3)
 
 
 def _as_linear(conv: nn.ConvTranspose2d) -> tuple[Float[Tensor, "D C"], Float[Tensor, " D"]]:

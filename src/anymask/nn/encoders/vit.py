@@ -82,17 +82,37 @@ class ViTEncoder(nn.Module):
             else AttentionInWindows(dim, heads, window)
             for i in range(depth)
         ]
+        self.first = min(global_blocks, default=depth - 1)  # that sees everything
         self.biases = max((attn.biases(cells, cells) for attn in attentions), default=0)
         self.blocks = nn.ModuleList(Block(dim, attn) for attn in attentions)
         self.neck = neck(dim, out_dim)
 
     def forward(self, x: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B D h w"]:
+        return self.finish([late for _, late in self.images(x)])
+
+    def levels(
+        self, x: Float[Tensor, "B 3 S S"]
+    ) -> tuple[Float[Tensor, "B C h w"], Float[Tensor, "B D h w"]]:
+        """What the first block that sees everything gives, and the embedding."""
+        early, late = zip(*self.images(x), strict=True)
+        return torch.stack(early).permute(0, 3, 1, 2), self.finish(late)
+
+    def images(
+        self, x: Float[Tensor, "B 3 S S"]
+    ) -> list[tuple[Float[Tensor, "h w C"], Float[Tensor, "h w C"]]]:
+        """What the first block that sees everything gives, and the last one, of each image."""
         maps = self.patch_embed(x).permute(0, 2, 3, 1) + self.pos_embed
         room = None if torch.is_grad_enabled() else maps.new_empty(self.biases)
         outs = []
         for one in maps:
-            for block in self.blocks:
+            early = one
+            for i, block in enumerate(self.blocks):
                 one = block(one, room)
-            outs.append(one)
-        embedding: Tensor = self.neck(torch.stack(outs).permute(0, 3, 1, 2))
+                early = one if i == self.first else early
+            outs.append((early, one))
+        return outs
+
+    def finish(self, maps: Sequence[Float[Tensor, "h w C"]]) -> Float[Tensor, "B D h w"]:
+        """The neck."""
+        embedding: Tensor = self.neck(torch.stack(list(maps)).permute(0, 3, 1, 2))
         return embedding
