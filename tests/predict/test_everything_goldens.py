@@ -22,7 +22,7 @@ from anymask.predict.everything import MaskGenerator
 from conftest import SHARED
 
 FOLDER = SHARED / "goldens" / "sam1" if SHARED else None
-ROWS = {"sam_vit_b": "sam-vit-b"}
+ROWS = {"sam_vit_b": "sam-vit-b", "mobile_sam_vit_t": "mobile-sam"}
 RUNS = sorted(p.name for p in (FOLDER / "amg").glob("*.json.gz")) if FOLDER else []
 IOU, SCORE = 0.999, 1e-3
 

@@ -131,7 +131,7 @@ class Block(nn.Module):
         maps = x.permute(0, 2, 3, 1)
         seen = torch.stack([one + self.attn(one) for one in maps])
         rows: Tensor = self.local(seen.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        out = rows + self.lin2(F.gelu(self.lin1(self.norm(rows))))
+        out: Tensor = rows + self.lin2(F.gelu(self.lin1(self.norm(rows))))
         return out.permute(0, 3, 1, 2)
 
 
