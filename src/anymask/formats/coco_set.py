@@ -23,10 +23,12 @@ from jaxtyping import Int64
 
 from anymask.errors import DataError, Note
 from anymask.formats.checks import as_bbox, as_dict, as_id, as_rle, as_size, as_text, number
-from anymask.formats.coco_masks import facts_of, polygons_to_rle
+from anymask.formats.coco_masks import polygons_to_rle
+from anymask.formats.facts import facts_of
+from anymask.formats.file_sets import stem_of
 from anymask.formats.json_stream import Element, elements
 from anymask.formats.pictures import Pictures, checked_name, guess_root
-from anymask.formats.records import Annotation, Category, Record, Remarks
+from anymask.formats.records import Annotation, Category, ReadOptions, Record, Remarks
 from anymask.mask_rle import Rle, area_of, runs_of
 
 
@@ -66,6 +68,10 @@ class CocoSet:
 
     def __iter__(self) -> Iterator[Record]:
         return (self.read(image_id) for image_id in self.ids)
+
+    def stem_of(self, image_id: str) -> str:
+        """The file name without its ending, as it is stated."""
+        return stem_of(self._images[image_id][1])
 
     def read(self, image_id: str) -> Record:
         """One picture's masks, checked.
@@ -137,9 +143,17 @@ def open_coco(path: Path, *, strict: bool = False, images: Path | None = None) -
     return index.done(path, strict, images)
 
 
+def open_set(path: Path, options: ReadOptions) -> CocoSet:
+    """See `open_coco`."""
+    return open_coco(path, strict=options.strict, images=options.images)
+
+
 def looks_like(path: Path) -> bool:
     """Whether a JSON begins as a data set does; the first few megabytes are looked at."""
-    if path.is_dir() or path.suffix.lower() != ".json":
+    if path.is_dir():
+        found = sorted(path.glob("*.json"))[:2]
+        return len(found) == 1 and looks_like(found[0])
+    if path.suffix.lower() != ".json":
         return False
     wanted = {"images", "annotations", "categories", "info", "licenses"}
     try:
@@ -265,7 +279,6 @@ def _annotation(
     if rle is None:
         return None
     ignore, area = row.get("ignore_region"), number(row.get("area"))
-    facts = facts_of(row)
     return Annotation(
         id=name,
         rle=rle,
@@ -275,7 +288,7 @@ def _annotation(
         category_id=category_id if isinstance(category_id, int) else None,
         iscrowd=bool(row.get("iscrowd", False)),
         ignore=None if ignore is None else as_rle(ignore, size, f"{where}: ignore_region"),
-        **facts,
+        **facts_of(row),
     )
 
 

@@ -14,8 +14,17 @@ from typing import IO, Any
 from anymask.errors import Note, OutputError
 from anymask.formats.atomic import write_atomic
 from anymask.formats.checks import parse_json, plain, to_json
-from anymask.formats.coco_masks import facts_to_row, segmentation_of
-from anymask.formats.records import NO_CATEGORY, Annotation, Category, Record, of_generated
+from anymask.formats.coco_masks import segmentation_of
+from anymask.formats.facts import facts_to_row
+from anymask.formats.file_sets import placed
+from anymask.formats.records import (
+    NO_CATEGORY,
+    Annotation,
+    Category,
+    Record,
+    WriteOptions,
+    of_generated,
+)
 from anymask.formats.sa1b import parse_record
 from anymask.generated import GeneratedMasks
 
@@ -50,7 +59,7 @@ class CocoWriter:
         polygons: bool = False,
         overwrite: bool = False,
     ) -> None:
-        self.path, self.polygons, self.overwrite = path, polygons, overwrite
+        self.target, self.polygons, self.overwrite = path, polygons, overwrite
         self._known = {category.id: category for category in categories}
         self._places: dict[str, tuple[int, int]] = {}  # file name -> byte and length of its JSON
         self._names: set[str] = set()  # categories that are not known beforehand
@@ -74,9 +83,13 @@ class CocoWriter:
             self._file.close()
             self._file = None
 
-    def done(self, file_name: str) -> bool:
-        """Never: the file is written at the end."""
-        return False
+    def path(self, stem: str) -> Path:
+        """The JSON, for every picture."""
+        return self.target
+
+    def picture_path(self, file_name: str) -> Path:
+        """Where a picture goes if it is wanted beside the JSON."""
+        return placed(self.target.parent / "images", file_name)
 
     def add(self, record: Record) -> tuple[Note, ...]:
         """One picture.
@@ -90,8 +103,8 @@ class CocoWriter:
         if name in self._places:
             raise OutputError("picture-twice", "two pictures have one name", given=name)
         if self._file is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = tempfile.TemporaryFile(dir=self.path.parent)  # noqa: SIM115 - `close`
+            self.target.parent.mkdir(parents=True, exist_ok=True)
+            self._file = tempfile.TemporaryFile(dir=self.target.parent)  # noqa: SIM115 - `close`
         notes, rows = [], []
         for annotation in record.annotations:
             word = NO_CATEGORY if annotation.category is None else annotation.category
@@ -133,7 +146,7 @@ class CocoWriter:
             As `anymask.formats.atomic.write_atomic`.
         """
         keep = not self._ids.broken
-        write_atomic(self.path, lambda file: self._write(file, keep), overwrite=self.overwrite)
+        write_atomic(self.target, lambda file: self._write(file, keep), overwrite=self.overwrite)
         self.close()
         if keep or not self._ids.given:
             return ()
@@ -180,6 +193,12 @@ class CocoWriter:
         new = sorted(self._names - {category.name for category in known})
         first = max([0, *self._known]) + 1
         return known + [Category(id=i, name=name) for i, name in enumerate(new, start=first)]
+
+
+def writer(root: Path, options: WriteOptions) -> CocoWriter:
+    """A JSON of that name, or ``annotations.json`` in a folder."""
+    path = root if root.suffix.lower() == ".json" else root / "annotations.json"
+    return CocoWriter(path, categories=options.categories, polygons=options.polygons)
 
 
 def row_of(annotation: Annotation, polygons: bool) -> dict[str, object]:

@@ -127,7 +127,7 @@ class FileWriter:
         """Nothing waits."""
 
     def _flat(self, name: str) -> str:
-        return name.replace("/", "__") if self.flat else name
+        return str(safe_relative(name)).replace("/", "__") if self.flat else name
 
 
 def placed(root: Path, name: str) -> Path:

@@ -24,7 +24,7 @@ from PIL import Image, PngImagePlugin
 
 from anymask.errors import DataError, OutputError
 from anymask.formats.checks import as_dict, as_id, as_list, as_text, to_json
-from anymask.formats.coco_masks import facts_of, facts_to_row
+from anymask.formats.facts import facts_of, facts_to_row
 from anymask.formats.file_sets import FileSet, FileWriter, find_files, picture_of
 from anymask.formats.pictures import Pictures
 from anymask.formats.records import (

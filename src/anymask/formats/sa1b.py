@@ -27,13 +27,23 @@ from anymask.formats.checks import (
     as_size,
     as_text,
     number,
-    numbers,
     parse_json,
     plain,
     to_json,
 )
+from anymask.formats.facts import facts_of, facts_to_row
+from anymask.formats.file_sets import FileWriter
+from anymask.formats.json_stream import elements
 from anymask.formats.members import Folder, Source, Tar
-from anymask.formats.records import Annotation, Category, Record, Remarks, of_generated
+from anymask.formats.records import (
+    Annotation,
+    Category,
+    ReadOptions,
+    Record,
+    Remarks,
+    WriteOptions,
+    of_generated,
+)
 from anymask.generated import GeneratedMasks
 from anymask.mask_rle import area_of, runs_of
 
@@ -76,6 +86,16 @@ class Sa1bSet:
     def __reduce__(self) -> tuple[object, ...]:
         alone = any(picture is None for picture, _ in self._pairs.values())
         return (_reopened, (self.path, self.strict, alone))  # another process opens its own file
+
+    @property
+    def notes(self) -> tuple[Note, ...]:
+        """Pictures without masks."""
+        text = "{}: the picture has no JSON: left out"
+        return tuple(Note("picture-unannotated", text.format(stem)) for stem in self.unannotated)
+
+    def stem_of(self, image_id: str) -> str:
+        """The id itself."""
+        return image_id
 
     @property
     def categories(self) -> tuple[Category, ...]:
@@ -172,6 +192,35 @@ def open_sa1b(
     )
 
 
+def open_set(path: Path, options: ReadOptions) -> Sa1bSet:
+    """See `open_sa1b`; a JSON alone is taken too."""
+    return open_sa1b(path, strict=options.strict, alone=True)
+
+
+def writer(root: Path, options: WriteOptions) -> FileWriter:
+    """JSONs and pictures side by side in a folder, as `open_sa1b` takes them."""
+
+    def make(record: Record, remarks: Remarks) -> bytes:
+        return record_json(record)
+
+    return FileWriter(root, ".json", make, flat=True)
+
+
+def looks_like(path: Path) -> bool:
+    """Whether it is a tar, or a folder whose first JSON is about one image."""
+    if path.is_file():
+        return path.suffix.lower() == ".tar"
+    first = next(iter(sorted(path.glob("*.json"))), None)
+    if first is None:
+        return False
+    try:
+        with first.open("rb") as file:
+            keys = {element.key for element in elements(file, "")}
+    except (OSError, DataError):
+        return False
+    return {"image", "annotations"} <= keys
+
+
 def parse_record(
     table: object, where: str, *, strict: bool = False
 ) -> tuple[tuple[int, int], tuple[Annotation, ...], tuple[Note, ...]]:
@@ -227,9 +276,6 @@ def _annotation(
         return None
     ignore, area = row.get("ignore"), number(row.get("area"))
     category_id = row.get("category_id")
-    points = row.get("point_coords")
-    pairs = [numbers(each, 2) for each in points] if isinstance(points, list) else []
-    crop = numbers(row.get("crop_box"), 4)
     return Annotation(
         id=name,
         rle=rle,
@@ -239,25 +285,18 @@ def _annotation(
         category_id=category_id if type(category_id) is int else None,
         iscrowd=bool(row.get("iscrowd", False)),
         ignore=None if ignore is None else as_rle(ignore, size, f"{remarks.where}: {at}: ignore"),
-        predicted_iou=number(row.get("predicted_iou")),
-        stability_score=number(row.get("stability_score")),
-        points=tuple((pair[0], pair[1]) for pair in pairs if pair is not None),
-        crop_box=None if crop is None else (crop[0], crop[1], crop[2], crop[3]),
+        **facts_of(row),
     )
 
 
 def _row(annotation: Annotation) -> dict[str, object]:
     """One mask as JSON has it; what is not known is left out."""
-    crop = annotation.crop_box
     row: dict[str, object] = {
         "id": annotation.id,
         "segmentation": annotation.rle,
         "bbox": [plain(v) for v in annotation.bbox],
         "area": plain(annotation.area),
-        "predicted_iou": annotation.predicted_iou,
-        "point_coords": [[plain(v) for v in point] for point in annotation.points] or None,
-        "crop_box": None if crop is None else [plain(v) for v in crop],
-        "stability_score": annotation.stability_score,
+        **facts_to_row(annotation),
         "category": annotation.category,
         "category_id": annotation.category_id,
         "iscrowd": True if annotation.iscrowd else None,
