@@ -157,3 +157,22 @@ def test_what_cannot_be_meant_is_refused_as_officially(predictor):
         predictor.predict(box=np.array([[5, 3, 50, 38], [0, 0, 30, 20]]))
     with pytest.raises(RuntimeError, match="2 prompts"):
         predictor.predict_torch(torch.zeros(2, 1, 2), torch.ones(2, 1), torch.ones(3, 4))
+
+
+def test_the_predictors_part_of_the_onnx_example(predictor):
+    embedding = predictor.get_image_embedding().cpu().numpy()
+    assert embedding.shape == (1, 32, 4, 4) and embedding.dtype == np.float32
+    # an exported decoder takes points and a padding point, with a leading axis, as float32
+    coords = np.concatenate([POINTS[:1], np.array([[0.0, 0.0]])], axis=0)[None, :, :]
+    scaled = predictor.transform.apply_coords(coords, SIZE).astype(np.float32)
+    assert scaled.shape == (1, 2, 2) and not scaled[0, 1].any()
+    sam = predictor.model
+    with torch.no_grad():
+        points = torch.from_numpy(scaled[:, :1]), torch.ones(1, 1)
+        sparse, dense = sam.prompt_encoder(points, None, None)
+        low, scores = sam.mask_decoder.predict_masks(
+            torch.from_numpy(embedding), sam.prompt_encoder.get_dense_pe(), sparse, dense
+        )
+    _, expected, logits = predictor.predict(POINTS[:1], np.array([1]))
+    assert np.allclose(low[0, 1:].numpy(), logits, atol=1e-5)
+    assert np.allclose(scores[0, 1:].numpy(), expected, atol=1e-5)
