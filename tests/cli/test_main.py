@@ -15,7 +15,7 @@ NAMES = [row.name for row in COMMANDS]
 
 
 def test_the_commands_are_those_of_the_manual() -> None:
-    assert NAMES == ["segment", "models", "doctor", "evaluate", "bench", "train"]
+    assert NAMES == ["segment", "everything", "models", "doctor", "evaluate", "bench", "train"]
 
 
 @pytest.mark.parametrize("row", COMMANDS, ids=NAMES)

@@ -87,11 +87,13 @@ def _as_in_a_terminal() -> None:
 class Terminal:
     """A process on a terminal of its own, whose screen and keyboard we are."""
 
+    script = FAKE
+
     def __init__(self, args: Sequence[object], env: Mapping[str, str] | None = None) -> None:
         self.master, slave = pty.openpty()
         self.seen = b""
         self.process = subprocess.Popen(
-            [sys.executable, FAKE, *map(str, args)],
+            [sys.executable, self.script, *map(str, args)],
             env=environment(env or {}),
             stdin=slave,
             stdout=slave,

@@ -26,18 +26,25 @@ class Copy:
     log: Path | None = None
     delay_s: float = 0.0
     largest_mb: int = 128  # what an input that says "memory" can be done with
+    broken: bool = False
     calls: list[tuple[str, int]] = field(default_factory=list)
 
-    def __call__(self, item: Item, memory_mb: int) -> Product:
+    def read(self, item: Item) -> str:
+        return Path(item.path).read_text()
+
+    def prepare(self, memory_mb: int) -> None:
+        if self.broken:
+            raise ZeroDivisionError("before any input")
+
+    def make(self, item: Item, read: str, memory_mb: int) -> Product:
         self.calls.append((item.name, memory_mb))
         if self.log is not None:
             with self.log.open("a") as file:
                 file.write(f"{item.name}\n")
         time.sleep(self.delay_s)
-        text = Path(item.path).read_text()
-        self.act(text, item, memory_mb)
-        files = [(f"{item.name}.txt", text.encode()), (f"{item.name}/more.txt", b"more " * 100)]
-        return Product(files=files, facts={"letters": len(text)})
+        self.act(read, item, memory_mb)
+        files = [(f"{item.name}.txt", read.encode()), (f"{item.name}/more.txt", b"more " * 100)]
+        return Product(files=files, facts={"letters": len(read)})
 
     def act(self, text: str, item: Item, memory_mb: int) -> None:
         worked_on = 0 if self.log is None else self.log.read_text().split().count(item.name)

@@ -174,9 +174,9 @@ def test_o2_a_file_that_appears_while_the_run_works_is_not_replaced(
     out = tmp_path / "out"
 
     class Meddling(Copy):
-        def __call__(self, item: object, memory_mb: int) -> object:
+        def make(self, item: object, read: object, memory_mb: int) -> object:
             (out / "b.txt").write_text("somebody's")
-            return super().__call__(item, memory_mb)  # type: ignore[arg-type]
+            return super().make(item, read, memory_mb)  # type: ignore[arg-type]
 
     with pytest.raises(RunError) as caught:
         whole_run(out, inputs, Meddling(), child=False)
@@ -238,12 +238,12 @@ def test_f2_a_failed_input_is_tried_again_and_leaves_the_list_when_it_works(
 
 def test_f2_too_many_failures_end_the_run(tmp_path: Path) -> None:
     inputs = fill(tmp_path / "in", a="bad", b="fine", c="bad", d="fine")
-    with pytest.raises(RunError) as caught:
-        here(tmp_path / "out", inputs, max_failures=1)
-    assert caught.value.code == "too-many-failures"
+    tally, _ = here(tmp_path / "out", inputs, max_failures=1)
+    assert tally.gave_up.code == "too-many-failures"
     assert (tmp_path / "out" / "b.txt").exists()
     assert not (tmp_path / "out" / "d.txt").exists()
-    assert here(tmp_path / "out", inputs, max_failures=2)[0].done == 1
+    tally, _ = here(tmp_path / "out", inputs, max_failures=2)
+    assert (tally.done, tally.kept, tally.gave_up) == (1, 1, None)
 
 
 def test_f2_a_bug_with_one_input_is_a_failure_of_that_one(tmp_path: Path) -> None:
@@ -261,6 +261,15 @@ def test_f2_what_stops_every_input_stops_the_run(tmp_path: Path) -> None:
             whole_run(tmp_path / "out", inputs, Copy(), child=child)
         assert caught.value.code == "device-lost"
     assert failures(tmp_path / "out") == []
+
+
+def test_f2_what_fails_before_any_input_stops_the_run(inputs: Path, tmp_path: Path) -> None:
+    for child in (False, True):
+        with pytest.raises(RunError) as caught:
+            whole_run(tmp_path / "out", inputs, Copy(broken=True), child=child)
+        assert caught.value.code == "worker-failed"
+        assert "ZeroDivisionError: before any input" in str(caught.value)
+    assert not (tmp_path / "out").exists()
 
 
 # F3
@@ -338,9 +347,9 @@ def test_f5_jumps_of_the_clock_change_nothing(
     real = time.time
 
     class Jumping(Copy):
-        def __call__(self, item: object, memory_mb: int) -> object:
+        def make(self, item: object, read: object, memory_mb: int) -> object:
             monkeypatch.setattr(time, "time", lambda: real() + jump_s * len(self.calls))
-            return super().__call__(item, memory_mb)  # type: ignore[arg-type]
+            return super().make(item, read, memory_mb)  # type: ignore[arg-type]
 
     whole_run(tmp_path / "out", inputs, Jumping(), child=False)
     assert tree(tmp_path / "out") == tree(tmp_path / "whole")
@@ -508,9 +517,9 @@ def test_f11_an_input_that_changes_after_the_start_belongs_to_the_next_run(
     inputs: Path, tmp_path: Path
 ) -> None:
     class Adding(Copy):
-        def __call__(self, item: object, memory_mb: int) -> object:
+        def make(self, item: object, read: object, memory_mb: int) -> object:
             fill(inputs, bb="late")
-            return super().__call__(item, memory_mb)  # type: ignore[arg-type]
+            return super().make(item, read, memory_mb)  # type: ignore[arg-type]
 
     _, seen = whole_run(tmp_path / "out", inputs, Adding(), child=False)
     assert seen.names("done") == ["a", "b", "c"]
@@ -572,6 +581,6 @@ def test_f19_memory_is_flat_over_thousands_of_inputs(tmp_path: Path) -> None:
 
 
 class _Forgetful(Copy):
-    def __call__(self, item: object, memory_mb: int) -> object:
+    def make(self, item: object, read: object, memory_mb: int) -> object:
         self.calls.clear()
-        return super().__call__(item, memory_mb)  # type: ignore[arg-type]
+        return super().make(item, read, memory_mb)  # type: ignore[arg-type]

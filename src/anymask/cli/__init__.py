@@ -78,6 +78,17 @@ COMMANDS: tuple[Command, ...] = (
         ),
     ),
     Command(
+        name="everything",
+        summary="Find all masks of pictures, or of whole folders.",
+        function="everything",
+        examples=(
+            "photos/ -o out --overlay --sheet",
+            "photos/ -o out --format coco",
+            "photo.jpg -o out --format png --points-per-side 16",
+            "photos/ -o out --layout amg --model-type vit_b --convert-to-rle",
+        ),
+    ),
+    Command(
         name="models",
         summary="List the models; download, check and find their weights.",
         function="models_app",

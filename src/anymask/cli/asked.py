@@ -70,9 +70,9 @@ class Request:
         ImageError
             The mask's file cannot be read.
         """
-        on = [_numbers(text, 2, "--point X,Y") for text in positive]
-        off = [_numbers(text, 2, "--negative X,Y") for text in negative]
-        found = [_numbers(text, 4, "--box X0,Y0,X1,Y1") for text in boxes]
+        on = [numbers(text, 2, "--point X,Y") for text in positive]
+        off = [numbers(text, 2, "--negative X,Y") for text in negative]
+        found = [numbers(text, 4, "--box X0,Y0,X1,Y1") for text in boxes]
         if not on and not off and not found and mask is None:
             raise typer.BadParameter(
                 "nothing was pointed at; give --point, --box or --mask, such as: "
@@ -171,7 +171,7 @@ def read_mask(path: Path) -> Shaped[np.ndarray, "h w"]:
     return grey
 
 
-def _numbers(text: str, count: int, option: str) -> tuple[float, ...]:
+def numbers(text: str, count: int, option: str) -> tuple[float, ...]:
     """The numbers of an option such as ``500,375``."""
     parts = re.split(r"\s*,\s*|\s+", text.strip())
     try:

@@ -271,13 +271,16 @@ class Progress:
         if self._bar is not None:
             self._bar.stop()
 
-    def show(self, done: int, total: int | None) -> None:
-        """Tell how far it is."""
+    def show(self, done: int, total: int | None, detail: str = "") -> None:
+        """Tell how far it is, and something more."""
+        end = f", {detail}" if detail else ""
         if self._bar is not None:
-            self._bar.update(self._task, completed=done, total=total)
+            about = self._what + end
+            self._bar.update(self._task, completed=done, total=total, description=about)
         elif self._clock() - self._last >= _LINE_EVERY_S:
             self._last = self._clock()
-            say(f"{done} of {total} {self._what}" if total is not None else f"{done} {self._what}")
+            of = f" of {total}" if total is not None else ""
+            say(f"{done}{of} {self._what}{end}")
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from anymask.formats.names import common_folder
 from anymask.image_folder import find_images, natural
 
 STDIN = "-"
-_STDIN_NAME = "stdin"
+STDIN_NAME = "stdin"
 
 Remark = Callable[[Path, Note], None]
 
@@ -55,6 +55,11 @@ class Inputs:
         self._root = str(common_folder(holders)) if holders else ""
 
     @property
+    def root(self) -> Path:
+        """The folder below which all items have their names."""
+        return Path(self._root)
+
+    @property
     def single(self) -> bool:
         """Whether one argument names one file."""
         return len(self.arguments) == 1 and not (
@@ -74,7 +79,7 @@ class Inputs:
         """
         for argument in self.arguments:
             if argument == STDIN:
-                yield Item(path=STDIN, name=_STDIN_NAME)
+                yield Item(path=STDIN, name=STDIN_NAME)
             elif _is_pattern(argument):
                 yield from self._matches(argument)
             elif Path(argument).is_dir():

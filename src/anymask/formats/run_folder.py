@@ -192,8 +192,15 @@ class RunFolder:
         self.journal.done(entry)
         self._mark(item.index, entry)
 
-    def final(self, path: str, data: bytes | Writer) -> Path:
+    def final(self, path: str, data: bytes | Writer | Path) -> Path:
         """Put a file made of all results in place; an earlier one of this run is replaced.
+
+        Parameters
+        ----------
+        path
+            Below the run's folder.
+        data
+            Its content; or where it lies, in the folder for files without a name.
 
         Raises
         ------
@@ -201,8 +208,9 @@ class RunFolder:
             ``file-exists``, ``result-changed``: what is there is not what this run wrote.
         """
         target = self._target(path)
-        at = self.new / "final"
-        write_atomic(at, data, overwrite=True)
+        at = data if isinstance(data, Path) else self.new / "final"
+        if not isinstance(data, Path):
+            write_atomic(at, data, overwrite=True)
         sha256 = str(content_hash(at))
         known = self._known.setdefault(path, set())
         there = os.path.lexists(target)

@@ -7,10 +7,10 @@ are not there end the run: what is done stays whole, and the same run goes on fr
 
 import os
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from anymask.errors import (
     AnymaskError,
@@ -27,6 +27,7 @@ from anymask.formats.run_files import Staged, stage
 from anymask.formats.run_folder import Item, RunFolder
 
 OUT_OF_MEMORY, DIED, BUG = "out-of-memory", "worker-died", "bug"
+UNPREPARED = "worker-failed"
 
 _OF_ONE_INPUT = (ImageError, PromptError, DataError, VideoError, MissingExtraError)
 _CODES_OF_ONE_INPUT = {OUT_OF_MEMORY, DIED, BUG}
@@ -42,19 +43,31 @@ class Product:
     Attributes
     ----------
     files
-        Path below the run's folder, with ``/``, and content of each; the one to show first.
+        Path below the run's folder, with ``/``, and content of each, the one to show first. They
+        are made and written one by one.
     facts
         Counts that are summed up over all inputs.
     notes
         How the input was understood.
     """
 
-    files: Sequence[tuple[str, bytes]]
+    files: Iterable[tuple[str, bytes]]
     facts: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[Note, ...] = ()
 
 
-Job = Callable[[Item, int], Product]  # an input, and the MB that may be taken for it
+@runtime_checkable
+class Job(Protocol):
+    """What is done with every input, in three steps; made of plain values, to be sent around."""
+
+    def read(self, item: Item) -> Any:
+        """The input; errors are its own."""
+
+    def prepare(self, memory_mb: int) -> None:
+        """Load what all inputs need, once; errors end the run."""
+
+    def make(self, item: Item, read: Any, memory_mb: int) -> Product:
+        """The files; errors are the input's, or end the run by their kind."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +156,8 @@ class Tally:
     ----------
     first
         The first error of an input.
+    gave_up
+        Why the run ended before the last input, if too many had failed.
     facts
         Sums over all that is done.
     """
@@ -151,6 +166,7 @@ class Tally:
     kept: int = 0
     failed: int = 0
     first: AnymaskError | None = None
+    gave_up: RunError | None = None
     facts: dict[str, int] = field(default_factory=dict)
 
 
@@ -175,12 +191,12 @@ def run_items(
     stopped
         Asked between two inputs; true ends the run in order.
     max_failures
-        So many inputs may fail; one more ends the run.
+        So many inputs may fail; with one more the run gives up.
 
     Raises
     ------
     RunError
-        ``too-many-failures``; ``disk-full`` and other codes of `write_atomic`; what is done stays.
+        ``disk-full`` and other codes of `write_atomic`; what is done stays.
     AnymaskError
         What stops every input alike, as the worker raised it.
     """
@@ -205,12 +221,13 @@ def run_items(
             folder.fail(item, error.code, str(error))
             watcher.failed(item, error)
             if max_failures is not None and tally.failed > max_failures:
-                raise RunError(
+                tally.gave_up = RunError(
                     "too-many-failures",
                     f"{tally.failed} inputs have failed, and {max_failures} may",
                     where=str(folder.root),
                     hint="see failures.jsonl there; the same command goes on from here",
-                ) from error
+                )
+                break
         else:
             tally.done += 1
             for key, value in done.facts.items():
@@ -225,25 +242,32 @@ def perform(job: Job, item: Item, memory_mb: int, new: Path) -> Done:
     Raises
     ------
     RunError
-        ``out-of-memory``, ``bug``: whatever else went wrong with the input.
+        ``out-of-memory``; ``bug``: whatever else went wrong with the input; ``worker-failed``:
+        before it was begun.
     AnymaskError, ImportError
         As they came.
     """
+    code = BUG
     try:
-        product = job(item, memory_mb)
-        return Done(files=stage(new, product.files), facts=dict(product.facts), notes=product.notes)
+        read = job.read(item)
+        code = UNPREPARED
+        job.prepare(memory_mb)
+        code = BUG
+        product = job.make(item, read, memory_mb)
+        files = stage(new, product.files)
+        return Done(files=files, facts=dict(product.facts), notes=product.notes)
     except (AnymaskError, ImportError) as error:
         if _is_memory(error):
             raise _out_of_memory(error, item) from error
         raise
-    except Exception as error:  # whatever it is, the other inputs can be done
+    except Exception as error:  # whatever it is, other inputs can be done
         if _is_memory(error):
             raise _out_of_memory(error, item) from error
         if os.environ.get("ANYMASK_TRACEBACK"):
             traceback.print_exception(error)
         frame = traceback.extract_tb(error.__traceback__)[-1]
         raise RunError(
-            BUG,
+            code,
             f"{type(error).__name__}: {error} ({Path(frame.filename).name}:{frame.lineno})",
             where=item.name,
             hint="please report it with what ANYMASK_TRACEBACK=1 and the same command print",
