@@ -24,6 +24,7 @@ from anymask.evaluate.interactive import chosen_ids
 from anymask.formats.everything_pictures import contact_sheets, overlay_everything
 from anymask.formats.records import Record
 from anymask.formats.sa1b import open_sa1b
+from anymask.mask_layers import ranks
 from anymask.masks import Masks
 from anymask.predict import panoptic as layout
 from anymask.predict.everything import MaskGenerator
@@ -33,7 +34,7 @@ RULES: dict[str, Callable[[Masks], np.ndarray]] = {
     "area": lambda masks: -masks.areas.astype(float),
     "score": lambda masks: masks.scores.astype(float),
     "score / area ** 0.05": lambda masks: masks.scores / masks.areas.clip(1) ** 0.05,
-    "score / area ** 0.1": layout.ranks,
+    "score / area ** 0.1": ranks,
 }
 
 
@@ -112,12 +113,12 @@ def layouts(given: argparse.Namespace, model: anymask.Model) -> None:
     found = [(record, maker.generate(record.pixels())) for _, record in photos(given)]
     print("| rule, visible | segments | cover | truth covered | segments covered | both | AR | P |")
     print("|---|" + "---:|" * 7)
-    ours = layout.ranks
+    ours = layout.top_first
     for name, rule in RULES.items():
         for visible in (0.0, 0.2, 0.4, 0.6):
-            layout.ranks = rule
+            layout.top_first = lambda masks, rule=rule: np.argsort(-rule(masks), kind="stable")
             rows = [laid(record, masks, visible) for record, masks in found if len(masks)]
-            layout.ranks = ours
+            layout.top_first = ours
             count, cover, truth, segments, ar, precision = np.mean(rows, axis=0)
             both = 2 * truth * segments / (truth + segments)
             cells = f"{cover:.3f} | {truth:.3f} | {segments:.3f} | {both:.3f}"

@@ -13,6 +13,7 @@ from jaxtyping import Float32, Int64, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from anymask.formats.png import Color, smooth_outlines
+from anymask.mask_layers import top_first
 from anymask.mask_windows import decode_window
 from anymask.masks import Masks
 
@@ -37,6 +38,7 @@ COLORS: tuple[Color, ...] = (
 )
 _TINT = 0.38  # share of the colour in a mask
 _LIGHT = 0.35  # share of white in an outline
+_HIDDEN, _FAINT = 0.4, 0.45  # share of a mask that is seen below which its outline is faint
 _BARE = 0.6  # brightness of what no mask covers
 _SHIFT = 4  # binary digits after the point of coordinates that OpenCV draws
 _NEAR = 0.02  # of the longer side: masks that are no further apart get different colours
@@ -49,26 +51,42 @@ _PAPER, _INK = (24, 24, 27), (228, 228, 231)
 def overlay_everything(
     pixels: UInt8[np.ndarray, "H W 3"], masks: Masks
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """The photo with each mask in a colour of its own, small masks above large ones.
+    """The photo with each mask in a colour of its own, the uppermost above the others.
 
-    Colours of masks that touch or overlap differ; the same masks give the same colours. What no
-    mask covers is dimmed. Outlines go with the size of the photo.
+    `anymask.mask_layers` says which lies on top: mostly the smaller one. Masks that are hidden for
+    the most part have a faint outline. Colours of masks that touch or overlap differ as far as
+    there are enough; the same masks give the same colours. What no mask covers is dimmed. Outlines
+    go with the size of the photo.
     """
+    order = [int(k) for k in top_first(masks) if masks.areas[k]]
+    picked = _coloring(masks.boxes[order], max(masks.size))
+    colors = {k: COLORS[c] for k, c in zip(order, picked, strict=True)}
     drawn = cv2.LUT(pixels, (np.arange(256) * _BARE + 0.5).astype(np.uint8))
-    order = [int(k) for k in np.lexsort((-masks.scores, -masks.areas)) if masks.areas[k]]
-    colors = [COLORS[c] for c in _coloring(masks.boxes[order], max(masks.size))]
-    for k, color in zip(order, colors, strict=True):
+    upper = np.zeros(masks.size, np.int32)
+    for k in reversed(order):
         bits, (x, y) = decode_window(masks.rles[k])
         at = np.s_[y : y + bits.shape[0], x : x + bits.shape[1]]
-        table = np.arange(256)[:, None] * (1 - _TINT) + np.array(color) * _TINT
+        table = np.arange(256)[:, None] * (1 - _TINT) + np.array(colors[k]) * _TINT
         tinted = cv2.LUT(pixels[at], (table[:, None] + 0.5).astype(np.uint8))
         cv2.copyTo(tinted, bits.view(np.uint8), drawn[at])
+        upper[at][bits] = k + 1
+    shares = np.bincount(upper.ravel(), minlength=len(masks) + 1)[1:] / masks.areas.clip(1)
+    faint = np.array(drawn)
+    _outline(faint, masks, [k for k in reversed(order) if shares[k] < _HIDDEN], colors)
+    drawn = cv2.addWeighted(faint, _FAINT, drawn, 1 - _FAINT, 0)
+    _outline(drawn, masks, [k for k in reversed(order) if shares[k] >= _HIDDEN], colors)
+    return np.asarray(drawn)
+
+
+def _outline(
+    drawn: UInt8[np.ndarray, "H W 3"], masks: Masks, order: list[int], colors: dict[int, Color]
+) -> None:
+    """Draw outlines of some masks, in place."""
     width = max(1, round(max(masks.size) / 900))
-    for k, color in zip(order, colors, strict=True):  # above all tints
+    for k in order:
         bits, corner = decode_window(masks.rles[k])
         lines = smooth_outlines(bits.view(np.uint8), corner, width)
-        cv2.polylines(drawn, lines, True, _lighter(color), width, cv2.LINE_AA, _SHIFT)
-    return np.asarray(drawn)
+        cv2.polylines(drawn, lines, True, _lighter(colors[k]), width, cv2.LINE_AA, _SHIFT)
 
 
 def _lighter(color: Color) -> Color:

@@ -1,16 +1,7 @@
 """Masks that overlap to a map in which every pixel has one mask at most.
 
-Of the masks that cover a pixel the one of the highest
-
-    score / area ** 0.1
-
-has it. Where scores are alike the smaller mask lies on top: a part on the whole that it is part of,
-a thing on what is behind it. But a mask ten times smaller must have 0.79 of the larger one's score:
-a doubtful scrap does not cut up what was found well. If two rank equally the smaller lies on top,
-then the better scored, then the earlier.
-
-Measured on photos with known regions: by area alone scraps of a small model tear everything apart,
-by score alone parts vanish in wholes (benchmarks/everything_photos.py --layouts).
+Of the masks that cover a pixel the uppermost has it, as `anymask.mask_layers` ranks them: the
+smaller one, unless its score is much lower.
 """
 
 from dataclasses import dataclass, replace
@@ -18,14 +9,14 @@ from typing import Generic, TypeVar, cast
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float64, Int32, Int64
+from jaxtyping import Bool, Int32, Int64
 
 from anymask.errors import PromptError
+from anymask.mask_layers import top_first
 from anymask.mask_windows import decode_window, encode_window
 from anymask.masks import Masks
 
 _SMALLEST = 0.0002  # of the image: about one cell of a network's own grid
-_SIZE_WEIGHT = 0.1  # exponent of the area
 MIN_VISIBLE = 0.4
 
 Kind = TypeVar("Kind", bound=Masks)
@@ -53,7 +44,7 @@ class Panoptic(Generic[Kind]):
 def panoptic(
     masks: Kind, *, min_area: int | None = None, min_visible: float = MIN_VISIBLE
 ) -> Panoptic[Kind]:
-    """Give every pixel to one of the masks that cover it; the module's text says to which.
+    """Give every pixel to one of the masks that cover it; the uppermost.
 
     What is left of a mask must be worth showing: else it is dropped, and the masks below show.
     Crumbs (pieces of a mask beside a larger one, holes between masks) go to what is nearest.
@@ -97,20 +88,13 @@ def panoptic(
 def _layered(masks: Masks, min_area: int, min_visible: float) -> Int32[np.ndarray, "H W"]:
     """Labels k + 1 of the masks given, the uppermost laid first; each mask is decoded once."""
     labels = np.zeros(masks.size, np.int32)
-    for k in np.lexsort((-masks.scores, masks.areas, -ranks(masks))):
+    for k in top_first(masks):
         bits, (x, y) = decode_window(masks.rles[k])
         part = labels[y : y + bits.shape[0], x : x + bits.shape[1]]
         visible = bits & (part == 0)
         if np.count_nonzero(visible) >= max(min_area, min_visible * masks.areas[k]):
             part[visible] = k + 1
     return labels
-
-
-def ranks(masks: Masks) -> Float64[np.ndarray, " N"]:
-    """What decides which mask lies on top, the highest; logarithms."""
-    tiny = np.finfo(np.float64).tiny
-    sizes = np.log(masks.areas.astype(np.float64).clip(1))
-    return np.asarray(np.log(masks.scores.astype(np.float64).clip(tiny)) - _SIZE_WEIGHT * sizes)
 
 
 def _sweep(labels: Int32[np.ndarray, "H W"], min_area: int) -> None:
