@@ -20,6 +20,7 @@ of the rows, for the weights of each head sum to 1.
 Letters: P prompts, M tokens, K image cells, C channels, H heads of D channels, R rows.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -72,17 +73,20 @@ class ImageMaps(NamedTuple):
 
 
 class Sides(NamedTuple):
-    """Products with the image that an attention takes: of the base, and of positions and shift."""
+    """Products with the image that an attention takes: of the base, and of positions and shift.
+
+    Where all scales are 1, in the first layer, the sum of both stands for the first.
+    """
 
     base: Float[Tensor, "H D K"]
-    placed: Float[Tensor, "H D K"]
+    placed: Float[Tensor, "H D K"] | None
 
 
 class Reading(NamedTuple):
     """What the prompts share of tokens' attention to the image."""
 
     keys: Sides
-    values: Float[Tensor, "H K D"]
+    values: Float[Tensor, "H D K"]
     value: Float[Tensor, "1 E"]  # of the shift
 
 
@@ -114,13 +118,14 @@ def share(
     image_pos: Float[Tensor, "1 K C"],
 ) -> SharedImage:
     """All work on an image that no prompt changes."""
-    base, pos, shift = image[0], image_pos[0], torch.zeros_like(image[0, :1])
+    base, pos, shift = image[0].contiguous(), image_pos[0], torch.zeros_like(image[0, :1])
     outs: tuple[Tensor, ...] = ()
-    layers = []
+    layers: list[tuple[Reading, Writing]] = []
     for layer in transformer.blocks():
         write, norm = layer.image_to_token, layer.norm4
-        reading = _reading(layer.token_to_image, base, pos, shift)
-        queries = _sides(write.q_proj, write.heads, base, pos + shift)
+        sides = _sides if layers else _sum_of_sides
+        reading = _reading(layer.token_to_image, sides, base, pos, shift)
+        queries = sides(write.q_proj, write.heads, base, pos + shift)
         own = write.out_proj.weight.t().view(write.heads, -1, base.shape[1])
         bias = (write.out_proj.bias + shift) / write.heads
         own = torch.cat([own, bias.expand(write.heads, 1, -1)], dim=1)
@@ -130,7 +135,7 @@ def share(
         layers.append((reading, Writing(queries, outs, crosses, base.square().sum(-1))))
         base, shift = base * norm.weight, norm.bias[None]
         outs = tuple(out * norm.weight for out in outs)
-    last = _reading(transformer.final, base, pos, shift)
+    last = _reading(transformer.final, _sides, base, pos, shift)
     return SharedImage(tuple(layers), last, base[None], shift)
 
 
@@ -167,7 +172,7 @@ def _read(
     queries = attention.q_proj(tokens)
     weights = _scores(queries, attention.heads, reading.keys, attention.k_proj, maps).softmax(3)
     scaled = (weights * maps.scale[:, None, None]).transpose(0, 1).flatten(1, 2)
-    seen = _by_prompt(scaled @ reading.values, p)  # (P, H, M, D)
+    seen = _by_prompt(scaled @ reading.values.transpose(1, 2), p)  # (P, H, M, D)
     rows = _by_head(F.linear(maps.rows, attention.v_proj.weight), attention.heads)
     shares = weights.flatten(1, 2) @ maps.mix.transpose(1, 2)
     seen = seen + torch.unflatten(shares, 1, (-1, m)) @ _by_prompt(rows, p)
@@ -189,9 +194,8 @@ def _scores(
     folded = _by_prompt(own, p) @ _by_prompt(rows, p).transpose(2, 3)  # (P, H, M, R)
     total = torch.unflatten(folded.flatten(1, 2) @ maps.mix, 1, (heads, m))
     scale = maps.scale[:, None, None]
-    return total.addcmul_(_by_prompt(own @ sides.base, p), scale).add_(
-        _by_prompt(own @ sides.placed, p)
-    )
+    total = total.addcmul_(_by_prompt(own @ sides.base, p), scale)
+    return total if sides.placed is None else total.add_(_by_prompt(own @ sides.placed, p))
 
 
 def _added(
@@ -226,20 +230,31 @@ def _sides(
     base: Float[Tensor, "K C"],
     placed: Float[Tensor, "K C"],
 ) -> Sides:
-    both = F.linear(base, projection.weight), projection(placed)
-    return Sides(*(torch.unflatten(x, 1, (heads, -1)).permute(1, 2, 0).contiguous() for x in both))
+    of_placed = torch.addmm(projection.bias[:, None], projection.weight, placed.t())
+    both = projection.weight @ base.t(), of_placed
+    return Sides(*(torch.unflatten(x, 0, (heads, -1)) for x in both))
+
+
+def _sum_of_sides(
+    projection: nn.Linear,
+    heads: int,
+    base: Float[Tensor, "K C"],
+    placed: Float[Tensor, "K C"],
+) -> Sides:
+    both = torch.addmm(projection.bias[:, None], projection.weight, (base + placed).t())
+    return Sides(torch.unflatten(both, 0, (heads, -1)), None)
 
 
 def _reading(
     attention: Attention,
+    sides: Callable[[nn.Linear, int, Tensor, Tensor], Sides],
     base: Float[Tensor, "K C"],
     pos: Float[Tensor, "K C"],
     shift: Float[Tensor, "1 C"],
 ) -> Reading:
-    keys = _sides(attention.k_proj, attention.heads, base, pos + shift)
-    values = F.linear(base, attention.v_proj.weight)
-    values = torch.unflatten(values, 1, (attention.heads, -1))
-    return Reading(keys, values.transpose(0, 1).contiguous(), attention.v_proj(shift))
+    keys = sides(attention.k_proj, attention.heads, base, pos + shift)
+    values = torch.unflatten(attention.v_proj.weight @ base.t(), 0, (attention.heads, -1))
+    return Reading(keys, values, attention.v_proj(shift))
 
 
 def _centred(x: Float[Tensor, "*N C"]) -> Float[Tensor, "*N C"]:
