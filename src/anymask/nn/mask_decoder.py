@@ -107,18 +107,18 @@ class MaskDecoder(nn.Module):
         """All but upscaling; what `draw` needs has a row a prompt, or one for all."""
         image, pos = self.sides(embedding, grid, dense)
         tokens = self.tokens(sparse)
-        if image.shape[0] == 1:
-            shared = share(self.transformer, image, pos)
-            at_once = _CPU_PROMPTS if tokens.is_cpu else max(1, len(tokens))
-            some = [
-                look_shared(self.transformer, shared, tokens[start : start + at_once])
-                for start in range(0, max(1, len(tokens)), at_once)
-            ]
-            tokens = torch.cat([t for t, _ in some])
-            maps = ImageMaps.join([m for _, m in some])
-        else:
-            tokens, image = self.transformer(image, pos, tokens)
-            maps = ImageMaps.plain(image, len(tokens))
+        shared = share(self.transformer, image, pos) if image.shape[0] == 1 else None
+        at_once = _CPU_PROMPTS if tokens.is_cpu else max(1, len(tokens))
+        parts = []
+        for start in range(0, max(1, len(tokens)), at_once):
+            some = slice(start, start + at_once)
+            if shared is None:
+                seen, maps = self.transformer(image[some], pos, tokens[some])
+                parts.append((seen, ImageMaps.plain(maps, len(seen))))
+            else:
+                parts.append(look_shared(self.transformer, shared, tokens[some]))
+        tokens = torch.cat([seen for seen, _ in parts])
+        maps = ImageMaps.join([maps for _, maps in parts])
         vectors, scores = self.answers(tokens)
         base = torch.unflatten(maps.base, 1, embedding.shape[2:])
         return (base, *maps[1:], vectors), scores
@@ -139,12 +139,13 @@ class MaskDecoder(nn.Module):
         return in_order(torch.cat(drawn)[place, outputs], maps[0].shape[1:3])
 
     def cells(
-        self, maps: Sequence[Tensor], asked: Int[Tensor, " Q"]
+        self, maps: Sequence[Tensor], asked: Int[Tensor, " Q"], *fine: Tensor
     ) -> Iterator[tuple[Int[Tensor, " N"], Float[Tensor, "N K*4*4 D"]]]:
         """Upscaled maps of some prompts, a few at a time, with the numbers of those prompts.
 
         Both transposed convolutions have strides of their size, so that they are matrix products
         of cells; `in_order` makes a map of these. At least one part comes, if an empty one.
+        For `fine` see `between` and `last`.
         """
         base, *more = maps
         first = ImageMaps(base.flatten(1, 2), *more).take(asked).through(*_as_linear(self.up1))
@@ -152,14 +153,22 @@ class MaskDecoder(nn.Module):
         at_once = _CPU_MAPS if asked.is_cpu else max(1, len(asked))
         for start in range(0, max(1, len(asked)), at_once):
             some = slice(start, start + at_once)
-            cells = F.gelu(F.linear(self._inner(first.take(some).dense()), *second))
+            inner = self.between(first.take(some).dense(), *fine)
+            cells = self.last(F.linear(inner, *second), *fine)
             yield asked[some], torch.unflatten(cells, 2, (4, -1)).flatten(1, 2)
 
-    def _inner(self, cells: Float[Tensor, "N K E"]) -> Float[Tensor, "N L D"]:
-        """Norm and activation between the two enlargements, of each quarter of each cell."""
+    def between(self, cells: Float[Tensor, "N K E"], *fine: Tensor) -> Float[Tensor, "N L D"]:
+        """Norm and activation between the two enlargements, of each quarter of each cell.
+
+        Families whose decoder adds maps of the image's detail do so here and in `last`.
+        """
         quarters = torch.unflatten(cells, 2, (4, -1)).flatten(1, 2)
         normed = self.up_norm(quarters.transpose(1, 2)[..., None])[..., 0].transpose(1, 2)
         return F.gelu(normed)
+
+    def last(self, cells: Float[Tensor, "N L F"], *fine: Tensor) -> Float[Tensor, "N L F"]:
+        """Activation after the second enlargement."""
+        return F.gelu(cells)
 
 
 def in_order(

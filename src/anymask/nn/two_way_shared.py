@@ -62,9 +62,10 @@ class ImageMaps(NamedTuple):
 
     @classmethod
     def join(cls, parts: "list[ImageMaps]") -> "ImageMaps":
-        """Maps that share a base, put together."""
-        scale, mix, rows = (torch.cat(x) for x in zip(*(part[2:] for part in parts), strict=True))
-        return cls(parts[0].base, parts[0].shift, scale, mix, rows)
+        """Maps of other prompts on the same image, put together."""
+        base, shift, *own = zip(*parts, strict=True)
+        bases = base[0] if base[0].shape[0] == 1 else torch.cat(base)
+        return cls(bases, shift[0], *(torch.cat(x) for x in own))
 
     def dense(self) -> Float[Tensor, "P K C"]:
         """Written out."""
