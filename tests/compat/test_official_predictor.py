@@ -147,6 +147,8 @@ def test_what_is_asked_without_an_image_is_refused(predictor):
 def test_what_cannot_be_meant_is_refused_as_officially(predictor):
     with pytest.raises(AssertionError, match="labels"):
         predictor.predict(POINTS)
+    with pytest.raises(AssertionError, match="labels"):
+        predictor.predict_torch(torch.zeros(2, 1, 2), None)
     with pytest.raises(AssertionError, match="RGB"):
         predictor.set_image(picture(), image_format="GRB")
     with pytest.raises(AssertionError, match="64"):

@@ -45,8 +45,12 @@ def pointed(
     ------
     RuntimeError
         Points and boxes are not of as many prompts.
+    AssertionError
+        There are points without labels.
     """
     corners = None if boxes is None else boxes.detach().cpu().float().reshape(-1, 4).numpy()
+    if points is not None and labels is None:
+        raise AssertionError("points need labels")
     if points is None or labels is None:
         count = count if corners is None else len(corners)
         xy, kinds = torch.zeros((count, 0, 2)), torch.zeros((count, 0))

@@ -144,10 +144,9 @@ class SamPredictor:
         size, device = self._size(), self.device
         points = labels = boxes = masks = None
         if point_coords is not None:
-            if point_labels is None:
-                raise AssertionError("point_coords need point_labels")
             scaled = self.transform.apply_coords(point_coords, size)
             points = torch.as_tensor(scaled, dtype=torch.float32, device=device)[None]
+        if point_labels is not None:
             labels = torch.as_tensor(point_labels, dtype=torch.int, device=device)[None]
         if box is not None:
             scaled = self.transform.apply_boxes(box, size)
@@ -188,6 +187,8 @@ class SamPredictor:
         ------
         RuntimeError
             No image is set; or points and boxes are not of as many prompts.
+        AssertionError
+            There are points without labels.
         """
         original = self._size()
         if self.input_size is None:
