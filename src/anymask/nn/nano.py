@@ -21,6 +21,7 @@ from anymask.nn.encoders.nano import PARTS, GlobalAttention, NanoEncoder, leaky,
 from anymask.nn.prompt_maps import FINE, LIKE, WHERE, fine_maps, like_maps, where_maps
 
 OUTPUTS = 4
+_CPU_PROMPTS = 4  # looked at together: what they need stays in the cache
 _FACTS = 7  # numbers about the prompt that the context sees
 _STATS = 4  # numbers about an output that its score sees
 
@@ -209,8 +210,14 @@ class Nano(nn.Module):
         labels: Int[Tensor, "P N"],
         masks: Float[Tensor, "P 1 H W"] | None = None,
     ) -> tuple[tuple[Float[Tensor, "P 4 H W"]], Float[Tensor, "P 4"]]:
-        """What `decode` gives: scores are made from the logits."""
-        logits, scores = self.decode(features, points, labels, masks)
+        """What `decode` gives, a few prompts at a time: scores are made from the logits."""
+        at_once = _CPU_PROMPTS if points.is_cpu else max(1, len(points))
+        parts = []
+        for start in range(0, max(1, len(points)), at_once):
+            some = slice(start, start + at_once)
+            previous = None if masks is None else masks[some]
+            parts.append(self.decode(features, points[some], labels[some], previous))
+        logits, scores = (torch.cat(part) for part in zip(*parts, strict=True))
         return (logits,), scores
 
     def draw(
