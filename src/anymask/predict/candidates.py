@@ -20,7 +20,8 @@ from anymask.predict.enlarge import Enlarger
 from anymask.predict.everything_settings import Settings
 from anymask.prompts import Prompts, network_points
 
-_BYTES_A_CELL = 500  # of the decoder, a prompt and a low-resolution cell
+_BYTES_A_CELL = 100  # of a look and its masks, a point and a low-resolution cell
+_BYTES_A_CELL_AGAIN = 500  # the same where each mask is decoded once more
 _MOST_POINTS = 64  # in a batch; more gain nothing on any device
 _LOGITS_CLAMP = 32.0  # SAM 2 feeds back no larger logits
 
@@ -136,7 +137,8 @@ class Scored:
 def points_at_once(frame: Frame, settings: Settings) -> int:
     """How many points are decoded together within the memory that was allowed."""
     h, w = frame.logits
-    return max(1, min(_MOST_POINTS, settings.memory_mb * 10**6 // (h * w * _BYTES_A_CELL)))
+    bytes_a_cell = _BYTES_A_CELL_AGAIN if settings.use_m2m else _BYTES_A_CELL
+    return max(1, min(_MOST_POINTS, settings.memory_mb * 10**6 // (h * w * bytes_a_cell)))
 
 
 def find_candidates(
