@@ -58,6 +58,8 @@ class Copy:
             raise MemoryError("that much")
         if text == "die" or (text == "die once" and worked_on == 1):
             os.kill(os.getpid(), signal.SIGSEGV)
+        if text == "exit":
+            os._exit(7)
         if text == "kill once" and worked_on == 1:
             os.kill(os.getpid(), signal.SIGKILL)
 

@@ -382,6 +382,16 @@ def test_f6_an_input_that_ends_the_worker_is_tried_once_more_then_failed(tmp_pat
     assert len(seen.names("remark")) == 2
 
 
+def test_f6_workers_that_die_one_after_the_other_stop_the_run(tmp_path: Path) -> None:
+    inputs = fill(tmp_path / "in", **{f"i{i}": "exit" for i in range(9)})
+    job = Copy(log=tmp_path / "log")
+    with pytest.raises(RunError) as caught:
+        whole_run(tmp_path / "out", inputs, job, child=True)
+    assert caught.value.code == "worker-failed"
+    assert "exit code 7, twice" in str(caught.value)
+    assert (tmp_path / "log").read_text().split() == ["i0", "i0", "i1", "i1", "i2", "i2"]
+
+
 def test_f6_no_worker_outlives_a_killed_run(tmp_path: Path) -> None:
     inputs = fill(tmp_path / "in", a="fine", b="fine")
     code = (

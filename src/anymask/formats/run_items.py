@@ -34,6 +34,7 @@ _CODES_OF_ONE_INPUT = {OUT_OF_MEMORY, DIED, BUG}
 _MEMORY_CODES = {"device-memory"}
 _MEMORY_WORDS = ("can't allocate memory", "not enough memory", "Insufficient memory")
 _KILLED = 9  # the signal by which systems free memory
+_STILLBORN = 3  # inputs: if the worker dies at each of the first ones, it is not their fault
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,6 +221,13 @@ def run_items(
             tally.first = tally.first or error
             folder.fail(item, error.code, str(error))
             watcher.failed(item, error)
+            if error.code == DIED and tally.failed == _STILLBORN and not tally.done:
+                raise RunError(
+                    UNPREPARED,
+                    f"no worker lives: {error.problem}",
+                    where=item.name,
+                    hint="does anymask doctor find anything? Is there memory for the model?",
+                ) from error
             if max_failures is not None and tally.failed > max_failures:
                 tally.gave_up = RunError(
                     "too-many-failures",
