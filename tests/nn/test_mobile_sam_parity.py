@@ -28,18 +28,23 @@ pytestmark = pytest.mark.slow
 def parts(encoder):
     stages = encoder.stages
     found = {f"neck{i}": part for i, part in enumerate(encoder.neck)}
-    found |= {"patch_embed": encoder.embed2, "layer0_downsample": stages[0].merge}
+    found |= {"patch_embed": encoder.embed, "layer0_downsample": stages[0].merge}
     found |= {f"layer{i}": stages[i] for i in range(4)}
     found |= {f"layer{i}_block0": stages[i].blocks[0] for i in range(4)}
     return found | {"layer1_block0_attn": stages[1].blocks[0].attn}
 
 
 def rows(t):
-    return t.flatten(2).transpose(1, 2)  # the original has cells as rows from stage 0's end on
+    return t.flatten(0, 1)[None]  # the original has cells as rows from stage 0's end on
+
+
+def channels_first(t):
+    return t.permute(2, 0, 1)[None]
 
 
 PLACES = {f"layer{i}": rows for i in range(4)} | {f"layer{i}_block0": rows for i in (1, 2, 3)}
-PLACES |= {"layer0_downsample": rows}
+PLACES |= {"layer0_downsample": rows, "layer0_block0": channels_first}
+PLACES |= {"patch_embed": channels_first}
 
 
 @pytest.fixture(scope="module")

@@ -37,13 +37,17 @@ def of_tiny_vit(encoder):
     trunk = encoder.trunk
     stages = trunk.stages
     found = {f"neck{i}": part for i, part in enumerate(trunk.neck)}
-    found |= {"patch_embed": trunk.embed2, "layer0_downsample": stages[0].merge}
+    found |= {"patch_embed": trunk.embed, "layer0_downsample": stages[0].merge}
     found |= {f"layer{i}": stages[i] for i in range(4)} | {"interm0": stages[1]}
     return found | {f"layer{i}_block0": stages[i].blocks[0] for i in range(4)}
 
 
 def rows(t):
-    return t.flatten(2).transpose(1, 2)
+    return t.flatten(0, 1)[None]
+
+
+def channels_first(t):
+    return t.permute(2, 0, 1)[None]
 
 
 def last(t):
@@ -51,7 +55,8 @@ def last(t):
 
 
 TINY = {f"layer{i}": rows for i in range(4)} | {f"layer{i}_block0": rows for i in (1, 2, 3)}
-TINY |= {"layer0_downsample": rows, "interm0": last}
+TINY |= {"layer0_downsample": rows, "layer0_block0": channels_first}
+TINY |= {"patch_embed": channels_first, "interm0": lambda t: t[None]}
 VIT = {f"block{i}": lambda t: t[None] for i in range(12)} | {"patch_embed": last}
 VIT |= {f"interm{i}": lambda t: t[None] for i in range(4)}
 VIT |= {"block2_attn_global": lambda t: t[None]}

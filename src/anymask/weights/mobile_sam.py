@@ -32,8 +32,8 @@ def encoder() -> dict[str, str | None]:
     stage, ours = "image_encoder.layers.{}", "encoder.stages.{}"
     block, own = f"{stage}.blocks.{{}}", f"{ours}.blocks.{{}}"
     convolutions = [
-        ("image_encoder.patch_embed.seq.0", "encoder.embed1"),
-        ("image_encoder.patch_embed.seq.2", "encoder.embed2"),
+        ("image_encoder.patch_embed.seq.0", "encoder.embed.conv1"),
+        ("image_encoder.patch_embed.seq.2", "encoder.embed.conv2"),
         *((f"{stage}.downsample.conv{i}", f"{ours}.merge.conv{i}") for i in (1, 2, 3)),
         *((f"{block}.conv{i}", f"{own}.conv{i}") for i in (1, 2, 3)),
         (f"{block}.local_conv", f"{own}.local"),
@@ -58,8 +58,9 @@ def encoder() -> dict[str, str | None]:
 def fold(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Each ``X.weight`` and its batch norm ``X.bn.*`` to ``X.weight`` and ``X.bias``.
 
-    In float64, then float32: what the pair computed, rounded once. Where one of the five is missing
-    or does not fit, they are left as they are, for the comparison with the network to name.
+    In float64, then float32: what the pair computed, rounded once. A 1 x 1 convolution becomes a
+    linear layer. Where one of the five is missing or does not fit, they are left as they are, for
+    the comparison with the network to name.
     """
     out = dict(state)
     for name in state:
@@ -73,7 +74,8 @@ def fold(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if weight.ndim != 4 or {t.shape for t in (scale, shift, mean, var)} != {weight.shape[:1]}:
             continue
         factor = scale / torch.sqrt(var + _EPS)
-        out[f"{conv}.weight"] = (weight * factor[:, None, None, None]).float()
+        scaled = (weight * factor[:, None, None, None]).float()
+        out[f"{conv}.weight"] = scaled.flatten(1) if scaled.shape[2:] == (1, 1) else scaled
         out[f"{conv}.bias"] = (shift - mean * factor).float()
         for part in _NORM:
             del out[f"{conv}.bn.{part}"]
