@@ -21,15 +21,18 @@ from anymask.model_devices import choose_device as choose_device
 from anymask.model_devices import choose_dtype as choose_dtype
 from anymask.model_devices import devices as devices
 from anymask.model_devices import place, plain_name
+from anymask.model_options import PLAIN, Options
 from anymask.model_weights import BUILDERS as BUILDERS
 from anymask.model_weights import adopt as adopt
 from anymask.model_weights import blank as blank
 from anymask.model_weights import fill as fill
 from anymask.model_weights import find_weights, row_of
 from anymask.model_weights import shapes as shapes
+from anymask.variant_sizes import sized
 from anymask.variants import Outputs, Variant, variant
 from anymask.weights.download import Progress
 from anymask.weights.files import read_state
+from anymask.weights.resize import resized
 
 
 class Network(Protocol):
@@ -75,13 +78,22 @@ class Model(nn.Module):
         Its row of the table.
     notes
         What was decided when it was loaded.
+    options
+        How the encoder is run.
     """
 
-    def __init__(self, network: nn.Module, variant: Variant, notes: tuple[Note, ...] = ()) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        variant: Variant,
+        notes: tuple[Note, ...] = (),
+        options: Options = PLAIN,
+    ) -> None:
         super().__init__()
         self.network = network.eval().requires_grad_(False)
         self.variant = variant
         self.notes = notes
+        self.options = options
         spec = variant.spec
         self.register_buffer("_mean", torch.tensor(spec.mean), persistent=False)
         self.register_buffer("_std", torch.tensor(spec.std), persistent=False)
@@ -111,9 +123,10 @@ class Model(nn.Module):
         """SHA-256 (hex) over names, types, shapes and bytes of all tensors, taken once.
 
         It is that of the tensors in use, not of a file: a cast changes it, the kind of file does
-        not. Hashing runs at about 1 GB/s, a small part of one encoding for every model.
+        not; so does autocast, whose features are others. Hashing runs at about 1 GB/s, a small
+        part of one encoding for every model.
         """
-        digest = hashlib.sha256()
+        digest = hashlib.sha256((self.options.autocast or "").encode())
         for name, tensor in sorted(self.network.state_dict().items()):
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             plain = tensor.detach().cpu().contiguous().reshape(-1)
@@ -139,17 +152,19 @@ class Model(nn.Module):
         Raises
         ------
         DeviceError
-            ``dtype-overflow``: the features left the range of a 16-bit dtype.
+            ``dtype-overflow``: the features left the range of float16.
         """
-        features = cast(Network, self.network).encode(self.prepare(pixels))
-        if self.dtype == torch.float32:
-            return features
-        if not all(part.isfinite().all() for part in features):
+        x = self.prepare(pixels)
+        with self.options.running(x.device):
+            features = cast(Network, self.network).encode(x)
+        small = self.dtype == torch.float16 or self.options.autocast == "float16"
+        # bfloat16 has the range of float32; looking would make the host wait for the device
+        if small and not all(part.isfinite().all() for part in features):
             raise DeviceError(
                 "dtype-overflow",
                 "the features of this image leave the range of the dtype",
-                given=str(self.dtype).removeprefix("torch."),
-                hint="load the model with dtype='float32'",
+                given="float16",
+                hint="load the model in float32 or bfloat16",
             )
         return tuple(part.float() for part in features)
 
@@ -212,6 +227,11 @@ def load(
     checkpoint: str | Path | None = None,
     device: str = "auto",
     dtype: str = "float32",
+    size: int | None = None,
+    compile: bool = False,
+    autocast: str | None = None,
+    channels_last: bool = False,
+    quantise: str | None = None,
     progress: Progress | None = None,
 ) -> Model:
     """A model, ready for inference.
@@ -227,23 +247,44 @@ def load(
         ``"auto"`` (CUDA, then MPS, then CPU), ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
     dtype
         What the encoder computes in: ``"float32"``, ``"bfloat16"`` or ``"float16"``.
+    size
+        Longest side of images as the network sees them, px, where the row has other ``sizes``
+        than its own: smaller is faster and coarser.
+    compile
+        Compile the encoder with `torch.compile`, once for each size of input.
+    autocast
+        ``"bfloat16"`` or ``"float16"``: keep weights in float32 and multiply in halves.
+    channels_last
+        Lay the encoder's maps out in memory cell by cell.
+    quantise
+        ``"int8"``: linear layers of the encoder compute in bytes; a CPU only.
     progress
         Called with bytes so far and bytes in all while a file is downloaded.
 
     Raises
     ------
     CheckpointError
-        The name is unknown; weights are missing, broken, unsafe, or of another model.
+        The name is unknown; weights are missing, broken, unsafe, or of another model; the row
+        has no such size.
     DeviceError
-        The device or dtype is not to be had.
+        The device, dtype or option is not to be had.
     """
+    options = Options(
+        compile=compile, autocast=autocast, channels_last=channels_last, quantise=quantise
+    )
     if checkpoint is not None and isinstance(name, _Unsaid):
-        where = place(device, dtype)
+        where = place(device, dtype, options)
         path = Path(checkpoint)
         state = read_state(path)
-        return _assemble(row_of(state, path), state, path, where)
+        return _assemble(row_of(state, path), state, path, where, size, options)
     return load_variant(
-        variant(name), checkpoint=checkpoint, device=device, dtype=dtype, progress=progress
+        variant(name),
+        checkpoint=checkpoint,
+        device=device,
+        dtype=dtype,
+        size=size,
+        options=options,
+        progress=progress,
     )
 
 
@@ -253,15 +294,18 @@ def load_variant(
     checkpoint: str | Path | None = None,
     device: str = "auto",
     dtype: str = "float32",
+    size: int | None = None,
+    options: Options = PLAIN,
     progress: Progress | None = None,
 ) -> Model:
     """`load` for a row that need not be in the table."""
-    where = place(device, dtype)
+    sized(row, size)  # a wrong size is told before anything is fetched
+    where = place(device, dtype, options)
     if checkpoint is None:
         path, wanted = find_weights(row, progress=progress), row.weights.bytes
     else:
         path, wanted = Path(checkpoint), None
-    return _assemble(row, read_state(path, wanted=wanted), path, where)
+    return _assemble(row, read_state(path, wanted=wanted), path, where, size, options)
 
 
 def _assemble(
@@ -269,11 +313,16 @@ def _assemble(
     state: Mapping[str, Tensor],
     path: Path,
     where: tuple[torch.device, torch.dtype, list[Note]],
+    size: int | None,
+    options: Options,
 ) -> Model:
     """A network filled with a file's tensors, on its device."""
     device, kind, notes = where
+    native, row = row, sized(row, size)
     network = blank(row)
-    ours = adopt(state, row, shapes(network), path)
+    ours = adopt(state, native, shapes(network if row is native else blank(native)), path)
+    if row is not native:
+        ours = resized(ours, shapes(network))
     stored = sorted({plain_name(t.dtype) for t in ours.values()} - {plain_name(kind)})
     bundled = row.weights.url is None and path.name == row.weights.file  # float16 to save room
     if stored and not (bundled and kind == torch.float32):
@@ -281,7 +330,9 @@ def _assemble(
         notes = [*notes, Note("weights-cast", text)]
     fill(network, ours, kind)
     try:
-        return Model(network, row, tuple(notes)).to(device)
+        network.to(device)
+        notes = [*notes, *options.apply(network)]
+        return Model(network, row, tuple(notes), options).to(device)
     except torch.OutOfMemoryError as error:
         raise DeviceError(
             "device-memory",

@@ -3,6 +3,7 @@
 import torch
 
 from anymask.errors import DeviceError, Note
+from anymask.model_options import Options
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -17,11 +18,13 @@ def devices() -> list[str]:
     return found
 
 
-def place(device: str, dtype: str) -> tuple[torch.device, torch.dtype, list[Note]]:
+def place(
+    device: str, dtype: str, options: Options
+) -> tuple[torch.device, torch.dtype, list[Note]]:
     """Where and in what to compute, and what is to be said about it."""
     where, about_device = choose_device(device)
     kind, about_dtype = choose_dtype(dtype, where)
-    return where, kind, [*about_device, *about_dtype]
+    return where, kind, [*about_device, *about_dtype, *options.check(where, kind)]
 
 
 def choose_device(name: str) -> tuple[torch.device, list[Note]]:

@@ -145,6 +145,30 @@ class Outputs:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class InputSizes:
+    """Input sizes that a model takes beside its own.
+
+    Attributes
+    ----------
+    step
+        They are multiples of this, px.
+    smallest, largest
+        Bounds, both included, px.
+    argument
+        The builder's argument that is to be told, or None.
+    """
+
+    step: int
+    smallest: int
+    largest: int
+    argument: str | None = "side"
+
+    def has(self, size: int) -> bool:
+        """Whether it is one of them."""
+        return size % self.step == 0 and self.smallest <= size <= self.largest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Zoom:
     """When a second look at a small object pays: crop, encode again, decode with the first logits.
 
@@ -208,6 +232,8 @@ class Variant:
         Defaults of everything mode.
     outputs
         Which outputs answer what.
+    sizes
+        Other input sizes, or None; see `anymask.variant_sizes.sized`.
     """
 
     name: str
@@ -221,6 +247,7 @@ class Variant:
     zoom: Zoom | None = None
     everything: EverythingSpec = field(default_factory=EverythingSpec)
     outputs: Outputs = field(default_factory=Outputs)
+    sizes: InputSizes | None = None
 
     def __deepcopy__(self, memo: object) -> "Variant":
         """Itself: it never changes, so that copies of a model share their row."""

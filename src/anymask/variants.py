@@ -10,6 +10,7 @@ from types import MappingProxyType
 from anymask.errors import CheckpointError
 from anymask.variant_specs import Asset as Asset
 from anymask.variant_specs import EverythingSpec as EverythingSpec
+from anymask.variant_specs import InputSizes as InputSizes
 from anymask.variant_specs import InputSpec as InputSpec
 from anymask.variant_specs import Outputs as Outputs
 from anymask.variant_specs import Variant as Variant
@@ -31,6 +32,7 @@ _SAM_SPEC = InputSpec(
     padding=sam_padding,
 )
 
+_SAM_SIZES = InputSizes(step=64, smallest=256, largest=2048)
 _SAM_URL = "https://dl.fbaipublicfiles.com/segment_anything/"
 _HQ_URL = "https://huggingface.co/lkeab/hq-sam/resolve/main/"  # the authors' own
 
@@ -72,6 +74,7 @@ def _sam(
         licence="Apache-2.0",
         summary=summary,
         parameters=parameters,
+        sizes=_SAM_SIZES,
     )
 
 
@@ -95,6 +98,7 @@ def _sam_hq(size: str, md5: str, parameters: int, network: Sizes, summary: str) 
         summary=summary,
         parameters=parameters,
         outputs=HQ_AND_SAM,
+        sizes=_SAM_SIZES,
     )
 
 
@@ -130,6 +134,7 @@ def _efficient_sam(
         summary=summary,
         parameters=parameters,
         everything=EverythingSpec(pred_iou_thresh=0.7, stability_score_thresh=0.9),
+        sizes=_SAM_SIZES,
     )
 
 
@@ -154,6 +159,7 @@ VARIANTS: tuple[Variant, ...] = (
         summary="bundled; a click in milliseconds on any CPU, offline",
         parameters=7_153_845,
         zoom=Zoom(below=0.2, margin=2.0, side=256),
+        sizes=InputSizes(step=32, smallest=128, largest=2048, argument=None),
         everything=EverythingSpec(
             pred_iou_thresh=0.46, stability_score_thresh=0.75, stability_score_offset=0.25
         ),
@@ -199,6 +205,7 @@ VARIANTS: tuple[Variant, ...] = (
         licence="Apache-2.0",
         summary="SAM behind a tenth of its encoder: quick, and nearly as good on clear edges",
         parameters=9_803_524,
+        sizes=_SAM_SIZES,
     ),
     _sam_hq(
         "b",
@@ -234,6 +241,7 @@ VARIANTS: tuple[Variant, ...] = (
         summary="mobile-sam with finer edges; one mask for each prompt",
         parameters=10_252_036,
         outputs=HQ_AND_SAM,
+        sizes=_SAM_SIZES,
     ),
     _efficient_sam(
         "ti",

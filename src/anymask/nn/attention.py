@@ -18,6 +18,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from anymask.nn.layers import Thirds
+
 # PyTorch's CPU kernel takes its largest blocks from 768 queries on, and each of its calls waits for
 # the slowest thread: so few and large calls, up to what may be in memory together (64 MB).
 _QUERIES = 1024
@@ -39,7 +41,7 @@ class RelativeAttention(nn.Module):
         super().__init__()
         self.heads = heads
         self.side = side
-        self.qkv = nn.Linear(dim, 3 * dim)
+        self.qkv = Thirds(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
         self.rel_pos_h = nn.Parameter(torch.zeros(2 * side - 1, dim // heads))
         self.rel_pos_w = nn.Parameter(torch.zeros(2 * side - 1, dim // heads))
@@ -52,9 +54,7 @@ class RelativeAttention(nn.Module):
         room
             Memory for `biases`, written over; None takes new memory, as gradients need it.
         """
-        parts = zip(self.qkv.weight.chunk(3), self.qkv.bias.chunk(3), strict=True)
-        # three maps of their own: a head of one is a matrix without a copy
-        out: Tensor = self.proj(self.mix(*(F.linear(x, w, b) for w, b in parts), room=room))
+        out: Tensor = self.proj(self.mix(*self.qkv.thirds(x), room=room))
         return out
 
     @abstractmethod

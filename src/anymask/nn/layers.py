@@ -25,6 +25,16 @@ class LayerNorm2d(nn.Module):
         return F.layer_norm(rows, shape, self.weight, self.bias, 1e-6).permute(0, 3, 1, 2)
 
 
+class Thirds(nn.Linear):
+    """A linear layer whose outputs are wanted in three parts: queries, keys, values."""
+
+    def thirds(self, x: Float[Tensor, "*N C"]) -> tuple[Tensor, Tensor, Tensor]:
+        """Each part a tensor of its own: a head of one is a matrix without a copy."""
+        parts = zip(self.weight.chunk(3), self.bias.chunk(3), strict=True)
+        q, k, v = (F.linear(x, w, b) for w, b in parts)
+        return q, k, v
+
+
 class Mlp(nn.Module):
     """Linear layers with an activation between them: width -> hidden ... -> output."""
 
