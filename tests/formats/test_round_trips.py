@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sets import SHAPES, bits, picture, record, stacks, stored, write
 
 from anymask.formats import SETS, guess_format, set_format
 from anymask.formats.records import ReadOptions
+from mask_sets import SHAPES, bits, picture, record, stacks, stored, write
 
 WRITTEN = [row.name for row in SETS if row.writer]
 EXACT = [name for name in WRITTEN if name != "labelmap"]  # which cannot hold overlaps

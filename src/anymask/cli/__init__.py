@@ -89,6 +89,16 @@ COMMANDS: tuple[Command, ...] = (
         ),
     ),
     Command(
+        name="convert",
+        summary="Write the masks of a data set in another format.",
+        function="convert",
+        examples=(
+            "annotations.json -o out --to yolo --copy-images",
+            "photos.tar -o masks.json --to coco",
+            "labels/ -o out --to sa1b --from labelme --link-images --strict",
+        ),
+    ),
+    Command(
         name="models",
         summary="List the models; download, check and find their weights.",
         function="models_app",

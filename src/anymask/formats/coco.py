@@ -11,8 +11,8 @@ and each mask
      "polygons": [[outer ring, hole, ...], ...],         rings of [x, y] along pixel edges
      "prompts": {"points", "labels", "box", "mask"}}     what was pointed at, as far as given
 
-Numbers are plain, text is ASCII. Data sets of COCO's layout are read by `coco_set`, and written by
-`coco_writer`, whose `CocoWriter` is also found here.
+Numbers are plain, text is ASCII. Data sets of COCO's layout are read by `coco_set` and written by
+`coco_writer`.
 """
 
 import json
@@ -22,7 +22,6 @@ from typing import Any
 import numpy as np
 
 from anymask.errors import DataError, shown
-from anymask.formats.coco_writer import CocoWriter as CocoWriter
 from anymask.formats.result import Asked, Result
 from anymask.masks import Masks
 

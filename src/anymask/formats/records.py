@@ -256,6 +256,11 @@ class WriteOptions:
     polygons: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Loss(Note):
+    """A note of something that is cut or left out."""
+
+
 class Remarks:
     """What is said of one record while it is read or written.
 
@@ -282,7 +287,7 @@ class Remarks:
         if self.strict:
             where = f"{self.where}: {at}" if at else self.where
             raise DataError(code, text, where=where, hint="mend it, or leave strict out")
-        self.say(code, f"{at}: {text}" if at else text)
+        self.notes.append(Loss(code, f"{at}: {text}" if at else text))
 
     def say(self, code: str, text: str) -> None:
         """Something is written in another way, and nothing lost."""

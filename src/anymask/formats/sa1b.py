@@ -14,7 +14,7 @@ are known, ``predicted_iou``, ``point_coords``, ``crop_box`` and ``stability_sco
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from anymask.errors import DataError, Note
@@ -35,6 +35,7 @@ from anymask.formats.facts import facts_of, facts_to_row
 from anymask.formats.file_sets import FileWriter
 from anymask.formats.json_stream import elements
 from anymask.formats.members import Folder, Source, Tar
+from anymask.formats.pictures import Pictures
 from anymask.formats.records import (
     Annotation,
     Category,
@@ -76,6 +77,7 @@ class Sa1bSet:
     strict: bool = False
     _source: Source = field(repr=False)
     _pairs: Mapping[str, tuple[str | None, str]] = field(repr=False)  # id -> picture, JSON
+    _apart: Pictures | None = field(default=None, repr=False)  # where other pictures are
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -85,7 +87,9 @@ class Sa1bSet:
 
     def __reduce__(self) -> tuple[object, ...]:
         alone = any(picture is None for picture, _ in self._pairs.values())
-        return (_reopened, (self.path, self.strict, alone))  # another process opens its own file
+        apart = None if self._apart is None else self._apart.source.path
+        # another process opens its own file
+        return (_reopened, (self.path, self.strict, alone, apart))
 
     @property
     def notes(self) -> tuple[Note, ...]:
@@ -117,6 +121,9 @@ class Sa1bSet:
         where = self._source.where(table)
         decoded = parse_json(self._source.read(table), where)
         size, annotations, notes = parse_record(decoded, where, strict=self.strict)
+        source = self._source
+        if picture is None and self._apart is not None:
+            source, picture = self._apart.source, self._apart.find_stem(image_id)
         return Record(
             image_id=image_id,
             file_name=_stated_name(decoded, image_id) if picture is None else _last(picture),
@@ -124,7 +131,7 @@ class Sa1bSet:
             annotations=annotations,
             where=where,
             notes=notes,
-            _source=self._source,
+            _source=source,
             _picture=picture,
         )
 
@@ -193,8 +200,8 @@ def open_sa1b(
 
 
 def open_set(path: Path, options: ReadOptions) -> Sa1bSet:
-    """See `open_sa1b`; a JSON alone is taken too."""
-    return open_sa1b(path, strict=options.strict, alone=True)
+    """See `open_sa1b`; a JSON alone is taken too, and its picture may lie elsewhere."""
+    return _reopened(path, options.strict, True, options.images)
 
 
 def writer(root: Path, options: WriteOptions) -> FileWriter:
@@ -305,8 +312,11 @@ def _row(annotation: Annotation) -> dict[str, object]:
     return {key: value for key, value in row.items() if value is not None}
 
 
-def _reopened(path: Path, strict: bool, alone: bool) -> Sa1bSet:
-    return open_sa1b(path, strict=strict, alone=alone)
+def _reopened(path: Path, strict: bool, alone: bool, apart: Path | None) -> Sa1bSet:
+    return replace(
+        open_sa1b(path, strict=strict, alone=alone),
+        _apart=None if apart is None else Pictures(apart),
+    )
 
 
 def _last(name: str) -> str:

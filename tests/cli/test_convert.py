@@ -1,0 +1,197 @@
+"""`anymask convert`: what is written, what is told, what is refused."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from anymask.cli import main
+from anymask.formats import SETS, set_format
+from anymask.formats.records import ReadOptions
+from mask_sets import bits, picture, record, write
+
+MASKS = [
+    bits(["####..", "#..#..", "####..", "......"]),
+    bits(["......", "..####", "..####", "......"]),
+]
+
+
+@pytest.fixture
+def coco(tmp_path):
+    """A COCO set of three pictures with its pictures."""
+    names = ["a.jpg", "b/c.jpg", "d.jpg"]
+    root = tmp_path / "coco"
+    write("coco", root, [record(n, MASKS, words=["cat", "dog"]) for n in names])
+    for name in names:
+        picture(root / "images" / name, (4, 6))
+    return root
+
+
+def tree(root):
+    return {
+        path.relative_to(root).as_posix(): path.read_bytes()
+        for path in sorted(root.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.mark.parametrize("name", [row.name for row in SETS if row.writer])
+@pytest.mark.parametrize("pictures", ["--copy-images", "--link-images"])
+def test_every_format_is_written_and_guessed_again(coco, tmp_path, name, pictures, capsys):
+    before = tree(coco)
+    out = tmp_path / f"as-{name}"
+    assert main(["convert", str(coco), "-o", str(out), "--to", name, pictures]) == 0
+    told = capsys.readouterr()
+    assert "3 pictures, 6 masks" in told.err and told.out.strip() == str(out)
+    again = tmp_path / "again"
+    assert main(["convert", str(out), "-o", str(again), "--to", "coco", "--copy-images"]) == 0
+    assert tree(coco) == before
+    found = set_format("coco").open(again, ReadOptions())
+    assert [[a.category for a in each.annotations] for each in found] == [["cat", "dog"]] * 3
+    assert all(each.has_picture for each in found)
+    links = [path.is_symlink() for path in out.rglob("*.jpg")]
+    assert links == [pictures == "--link-images"] * 3
+
+
+def test_losses_are_counted_and_refused_if_strict(coco, tmp_path, capsys):
+    line = ["convert", str(coco), "--to", "labelmap", "-o"]
+    assert main([*line, str(tmp_path / "x"), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["lost"] == {"overlap-cut": 3} and told["masks"] == 6 and told["from"] == "coco"
+    assert main([*line, str(tmp_path / "y")]) == 0
+    assert "lost: overlap-cut x 3, such as" in capsys.readouterr().err
+    assert main([*line, str(tmp_path / "z"), "--strict"]) == 3
+    assert "overlap-cut" in capsys.readouterr().err
+    assert not list((tmp_path / "z").rglob("*.png"))
+
+
+def test_o2_what_is_there_is_refused_before_the_start_and_kept(coco, tmp_path, capsys):
+    out = tmp_path / "out"
+    line = ["convert", str(coco), "-o", str(out), "--to", "labelme"]
+    assert main(line) == 0
+    (out / "a.json").unlink()
+    (out / "d.json").write_text("mine")
+    before = tree(out)
+    assert main(line) == 4
+    assert "file-exists" in capsys.readouterr().err and tree(out) == before
+    assert main([*line, "--skip"]) == 0
+    after = tree(out)
+    assert after["d.json"] == b"mine" and after["a.json"]
+    assert "1 pictures, 2 masks, 2 passed over" in capsys.readouterr().err
+
+
+def test_f01_a_stopped_conversion_goes_on_to_the_same_bytes(coco, tmp_path, monkeypatch, capsys):
+    from anymask.cli import common
+
+    line = ["convert", str(coco), "--to", "yolo", "--copy-images", "-o"]
+    assert main([*line, str(tmp_path / "whole")]) == 0
+    shown = common.Progress.show
+
+    def stopping(self, done, total, *rest):
+        if done == 1:
+            os.kill(os.getpid(), 2)
+        shown(self, done, total, *rest)
+
+    monkeypatch.setattr(common.Progress, "show", stopping)
+    assert main([*line, str(tmp_path / "part")]) == 130
+    assert "--skip" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert len(list((tmp_path / "part").rglob("*.txt"))) == 1
+    assert main([*line, str(tmp_path / "part"), "--skip"]) == 0
+    assert tree(tmp_path / "part") == tree(tmp_path / "whole")
+
+
+def test_f02_a_broken_picture_is_named_and_the_others_go_on(coco, tmp_path, capsys):
+    out = tmp_path / "lm"
+    main(["convert", str(coco), "-o", str(out), "--to", "labelme"])
+    (out / "a.json").write_text("{")
+    capsys.readouterr()
+    line = ["convert", str(out), "--from", "labelme", "--to", "sa1b", "-o"]
+    assert main([*line, str(tmp_path / "x")]) == 1
+    told = capsys.readouterr().err
+    assert "json-broken" in told and "a.json" in told and "2 pictures, 4 masks, 1 failed" in told
+    assert main([*line, str(tmp_path / "y"), "--strict"]) == 3
+    (out / "b/c.json").write_text("{")
+    (out / "d.json").write_text("{")
+    assert main([*line, str(tmp_path / "z")]) == 3
+
+
+def test_a_picture_of_another_size_than_its_masks_is_refused(coco, tmp_path, capsys):
+    picture(coco / "images/a.jpg", (6, 4))
+    out = tmp_path / "x"
+    assert main(["convert", str(coco), "-o", str(out), "--to", "sa1b", "--copy-images"]) == 1
+    told = capsys.readouterr().err
+    assert "record-size" in told and "6x4" in told and "4x6" in told
+    assert not list(out.glob("a.*"))
+
+
+def test_a_photo_taken_upright_fits_its_masks_as_stored_and_as_shown(coco, tmp_path):
+    from PIL import Image
+
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for name, size in (("a.jpg", (4, 6)), ("d.jpg", (6, 4))):
+        picture(coco / "images" / name, size, exif=exif)
+    assert main(["convert", str(coco), "-o", str(tmp_path / "x"), "--to", "labelme"]) == 0
+
+
+def test_o5_names_that_would_meet_are_refused_before_the_start(tmp_path, capsys):
+    write("coco", tmp_path / "set", [record("a.jpg", MASKS), record("a.png", MASKS)])
+    out = tmp_path / "x"
+    assert main(["convert", str(tmp_path / "set"), "-o", str(out), "--to", "yolo"]) == 4
+    assert "name-clash" in capsys.readouterr().err and not out.exists()
+
+
+@pytest.mark.parametrize("name", ["../../x.jpg", "/x.jpg", "a\0b.jpg"])
+def test_o6_a_set_with_a_hostile_name_is_refused(tmp_path, name, capsys):
+    table = {
+        "images": [{"id": 1, "file_name": name, "width": 6, "height": 4}],
+        "annotations": [],
+        "categories": [],
+    }
+    (tmp_path / "set.json").write_text(json.dumps(table))
+    line = ["convert", str(tmp_path / "set.json"), "-o", str(tmp_path / "out/x"), "--to"]
+    assert main([*line, "labelme"]) == 4
+    assert "name-unsafe" in capsys.readouterr().err
+    assert {path.name for path in tmp_path.iterdir()} <= {"set.json", "out"}
+
+
+def test_pictures_that_are_missing_are_told(coco, tmp_path, capsys):
+    (coco / "images/a.jpg").unlink()
+    line = ["convert", str(coco), "--to", "sa1b", "--copy-images", "-o", str(tmp_path / "x")]
+    assert main([*line, "--images", str(coco / "images")]) == 0
+    assert "lost: picture-missing x 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "text"),
+    [
+        (["--to", "yol"], 2, "did you mean yolo"),
+        (["--to", "masks"], 2, "none of"),
+        (["--to", "coco", "--from", "cocco"], 2, "did you mean coco"),
+        (["--to", "coco", "--copy-images", "--link-images"], 2, "not together"),
+        (["--to", "coco", "--images", "nowhere"], 2, "no such folder"),
+        (["--to", "coco", "--from", "sa1b"], 3, "record-broken"),
+        (["--to", "coco", "--from", "yolo"], 3, "set-empty"),
+    ],
+)
+def test_l1_wrong_usage_writes_nothing(coco, tmp_path, more, code, text, capsys):
+    assert main(["convert", str(coco), "-o", str(tmp_path / "x"), *more]) == code
+    assert text in " ".join(capsys.readouterr().err.split())
+    assert not list(tmp_path.glob("x/*"))
+
+
+def test_what_is_no_set_or_not_there_is_told(tmp_path, capsys):
+    assert main(["convert", str(tmp_path / "none"), "-o", "x", "--to", "coco"]) == 3
+    assert "set-missing" in capsys.readouterr().err
+    assert main(["convert", str(tmp_path), "-o", "x", "--to", "coco"]) == 3
+    assert "format-unclear" in capsys.readouterr().err
+
+
+def test_every_format_is_told_of_in_the_docs_and_the_help():
+    page = (Path(__file__).parents[2] / "docs/how-to/convert.md").read_text()
+    from anymask.cli.convert import convert
+
+    for row in SETS:
+        assert f"| `{row.name}` |" in page and row.name in convert.__doc__
