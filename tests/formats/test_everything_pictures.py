@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from anymask.errors import DataError
 from anymask.formats.everything_pictures import (
     COLORS,
     contact_sheet,
@@ -56,6 +57,23 @@ def test_photos_of_any_shape_are_drawn_also_without_masks(size):
         3,
     )
     assert overlay_everything(photo, Masks.from_bits(np.ones((2, *size), bool))).shape == (*size, 3)
+
+
+def test_masks_of_another_picture_are_refused():
+    with pytest.raises(DataError) as error:
+        overlay_everything(grey(40, 60), boxes((60, 40), (0, 0, 5, 5)))
+    assert error.value.code == "picture-size"
+
+
+def test_a_mask_that_is_hidden_keeps_a_faint_outline():
+    photo, size = grey(60, 60), (60, 60)
+    whole, part = (0, 0, 60, 60), (20, 20, 40, 40)
+    masks = boxes(size, whole, part)
+    masks = Masks(size=size, rles=masks.rles, scores=np.array([0.9, 0.3], np.float32))
+    alone = Masks(size=size, rles=masks.rles[:1], scores=masks.scores[:1])
+    differs = (overlay_everything(photo, masks) != overlay_everything(photo, alone)).any(-1)
+    assert differs[20, 20:40].all()
+    assert not differs[25:35, 25:35].any()
 
 
 def test_outlines_go_with_the_size_of_the_photo():

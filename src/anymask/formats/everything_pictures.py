@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float32, Int64, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
+from anymask.errors import DataError
 from anymask.formats.png import Color, smooth_outlines
 from anymask.mask_layers import top_first
 from anymask.mask_windows import decode_window
@@ -57,7 +58,18 @@ def overlay_everything(
     the most part have a faint outline. Colours of masks that touch or overlap differ as far as
     there are enough; the same masks give the same colours. What no mask covers is dimmed. Outlines
     go with the size of the photo.
+
+    Raises
+    ------
+    DataError
+        ``picture-size``: the masks are those of a picture of another size.
     """
+    if pixels.shape[:2] != masks.size:
+        raise DataError(
+            "picture-size",
+            f"the masks are of a picture of {masks.size[0]}x{masks.size[1]} (height x width)",
+            given=pixels.shape[:2],
+        )
     order = [int(k) for k in top_first(masks) if masks.areas[k]]
     picked = _coloring(masks.boxes[order], max(masks.size))
     colors = {k: COLORS[c] for k, c in zip(order, picked, strict=True)}
