@@ -17,6 +17,7 @@ from PIL import Image
 from pycocotools import mask as coco
 
 from anymask.errors import DataError
+from anymask.formats.pictures import Pictures
 from anymask.formats.sa1b import open_sa1b, parse_record, split_of
 from anymask.mask_rle import area_of, decode_rle, pack_runs, runs_of
 
@@ -383,3 +384,24 @@ def test_a_tenth_of_all_photos_is_kept_for_judging():
 
 def test_ids_that_are_not_utf_8_have_a_split():
     assert split_of("a\udcff") in ("val", "train")
+
+
+def test_a_json_named_after_its_picture_in_full_is_of_that_picture(tmp_path: Path) -> None:
+    folder, apart = tmp_path / "set", tmp_path / "photos"
+    for where in (folder, apart):
+        where.mkdir()
+        for name in ("a.jpg", "a.png", "b.jpg"):
+            Image.new("RGB", (3, 2)).save(where / name)
+    for name in ("a.jpg", "a.png"):
+        image = {"image_id": "a", "width": 3, "height": 2, "file_name": name}
+        table = json.dumps({"image": image, "annotations": []})
+        (folder / f"{name}.json").write_text(table)
+    found = open_sa1b(folder)
+    assert [record.file_name for record in found] == ["a.jpg", "a.png"]
+    assert [record.has_picture for record in found] == [True, True]
+    assert found.unannotated == ("b",)
+    for name in ("a.jpg", "a.png", "b.jpg"):
+        (folder / name).unlink()
+    assert [record.file_name for record in open_sa1b(folder, alone=True)] == ["a.jpg", "a.png"]
+    assert Pictures(apart).find_stem("a.png") == "a.png"
+    assert Pictures(apart).find_stem("b") == "b.jpg"

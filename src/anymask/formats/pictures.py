@@ -43,15 +43,15 @@ class Pictures:
         return str(relative) if (self.source.path / relative).is_file() else None
 
     def find_stem(self, stem: str) -> str | None:
-        """The picture of that name with any ending of a picture."""
+        """The picture of that name, or of that name with any ending of a picture."""
         inner = PurePosixPath(stem)
         folder = self.source.path / inner.parent
         if folder not in self._stems:
             names = sorted(entry.name for entry in _files(folder))
             files = [PurePosixPath(name) for name in reversed(names)]
-            self._stems[folder] = {
-                file.stem: file.name for file in files if file.suffix.lower() in SUFFIXES
-            }
+            kept = [file for file in files if file.suffix.lower() in SUFFIXES]
+            stems = {file.stem: file.name for file in kept}
+            self._stems[folder] = stems | {file.name: file.name for file in kept}
         found = self._stems[folder].get(inner.name)
         return None if found is None else str(inner.parent / found)
 

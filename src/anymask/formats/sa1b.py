@@ -329,27 +329,32 @@ def _stated_name(table: object, image_id: str) -> str:
     image = table.get("image") if isinstance(table, dict) else None
     stated = image.get("file_name") if isinstance(image, dict) else None
     name = _last(stated.replace("\\", "/")) if isinstance(stated, str) else ""
-    return name if PurePosixPath(name).stem == image_id else f"{image_id}.jpg"
+    return name if image_id in (PurePosixPath(name).stem, name) else f"{image_id}.jpg"
 
 
 def _pair(source: Source, alone: bool) -> tuple[dict[str, tuple[str | None, str]], tuple[str, ...]]:
-    """Pictures and JSONs by stem, and the stems of pictures that have no JSON."""
+    """Pictures and JSONs by stem, and the stems of pictures that have no JSON.
+
+    A JSON may also be named after its picture in full, ``a.jpg.json`` as `anymask everything` does.
+    """
     pictures: dict[str, str] = {}
     tables: dict[str, str] = {}
-    for name in sorted(source.names()):
+    names = set(source.names())
+    for name in sorted(names):
         file = PurePosixPath(name)
         kind = file.suffix.lower()
         if file.name.startswith(".") or kind not in (*_PICTURES, ".json"):
             continue
-        found = tables if kind == ".json" else pictures
-        if file.stem in found:
+        named = kind != ".json" and f"{name}.json" in names
+        key, found = file.name if named else file.stem, tables if kind == ".json" else pictures
+        if key in found:
             raise DataError(
                 "pair-ambiguous",
-                f"two files have the id {file.stem!r}",
-                given=[found[file.stem], name],
+                f"two files have the id {key!r}",
+                given=[found[key], name],
                 where=source.where(name),
             )
-        found[file.stem] = name
+        found[key] = name
     for stem, name in tables.items():
         if stem not in pictures and not alone:
             raise DataError(
