@@ -14,7 +14,6 @@ from anymask.compat.segment_anything import build_sam_vit_h, sam_model_registry
 from anymask.compat.segment_anything.build_sam import trainable
 from anymask.compat.segment_anything.modeling import Sam
 from anymask.errors import CheckpointError
-from anymask.model import Model
 from tiny import TINY_SAM, tiny_sam, write_tiny
 
 PUBLIC = {  # name: arguments with their defaults
@@ -103,10 +102,11 @@ def test_a_missing_file_and_a_wrong_one_raise_what_they_officially_raise(tmp_pat
 
 def test_without_a_checkpoint_a_network_is_untrained_and_alive():
     first, second = untrained(TINY_SAM), untrained(TINY_SAM)
-    assert first.decoder.mask_tokens.std() > 0.5
-    assert not torch.equal(first.decoder.mask_tokens, second.decoder.mask_tokens)
-    assert all(kind.any() for kind in first.prompt_encoder.kinds)
-    predictor = segment_anything.SamPredictor(trainable(Model(first, TINY_SAM)))
+    tokens = first.network.decoder.mask_tokens
+    assert tokens.std() > 0.5
+    assert not torch.equal(tokens, second.network.decoder.mask_tokens)
+    assert all(kind.any() for kind in first.network.prompt_encoder.kinds)
+    predictor = segment_anything.SamPredictor(trainable(first))
     predictor.set_image(picture())
     _, scores, logits = predictor.predict(np.array([[20, 30]]), np.array([1]))
     assert np.isfinite(logits).all() and len(set(scores.tolist())) == 3

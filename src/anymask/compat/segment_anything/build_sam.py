@@ -35,7 +35,7 @@ build_sam = build_sam_vit_h
 def _build(row: Variant, checkpoint: Checkpoint) -> Sam:
     """A row with a checkpoint's weights, or untrained; on the CPU, in eval mode, trainable."""
     if checkpoint is None:
-        return trainable(Model(untrained(row), row))
+        return trainable(untrained(row))
     return trainable(loaded(row, checkpoint))
 
 
