@@ -8,9 +8,10 @@ as UTF-8.
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import Any
 
 from anymask.errors import DataError
+from anymask.image_sniff import BinaryFile
 
 _CHUNK = 2**22  # bytes
 _LARGEST = 2**26  # bytes of one element
@@ -38,7 +39,7 @@ class Element:
     length: int
 
 
-def elements(file: IO[bytes], where: str) -> Iterator[Element]:
+def elements(file: BinaryFile, where: str) -> Iterator[Element]:
     """All of them, in the order of the file, which is read once from its start.
 
     Raises
@@ -88,7 +89,7 @@ def _list(reader: "_Reader", key: str) -> Iterator[Element]:
 class _Reader:
     """A window of text that moves over a file."""
 
-    def __init__(self, file: IO[bytes], where: str) -> None:
+    def __init__(self, file: BinaryFile, where: str) -> None:
         self.file, self.where = file, where
         self.text, self.at = "", 0
         self.begin = 0  # place in the file of the window's first byte
