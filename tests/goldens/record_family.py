@@ -46,10 +46,10 @@ def manifest(name: str) -> dict[str, Any]:
     return table | {"tensors": [*base["tensors"], *table["tensors"]]}
 
 
-def synthetic(name: str, *parts: str) -> dict[str, Tensor]:
-    """Synthetic tensors of a variant, official names, of these parts (all if none is named)."""
+def synthetic(name: str, without: str = " ") -> dict[str, Tensor]:
+    """Synthetic tensors of a variant under the official names, but for some parts."""
     table = manifest(name)
-    table["tensors"] = [t for t in table["tensors"] if t["name"].startswith(parts or "")]
+    table["tensors"] = [t for t in table["tensors"] if without not in t["name"]]
     return {k: torch.from_numpy(v) for k, v in rule().synthetic_state_dict(table).items()}
 
 
@@ -62,8 +62,7 @@ def mobile() -> Sam:
 
 def hq_side() -> SamHq:
     """SAM-HQ ViT-B's prompt side and its convolutions, behind an encoder of no blocks."""
-    state = synthetic("sam_hq_vit_b")
-    state = {name: t for name, t in state.items() if "encoder.blocks." not in name}
+    state = synthetic("sam_hq_vit_b", without="encoder.blocks.")
     row = variant("sam-hq-vit-b")
     network = BUILDERS[row.builder](**{**row.network, "depth": 0, "global_blocks": ()})
     network.load_state_dict(convert(state, sam_hq.LAYOUTS))

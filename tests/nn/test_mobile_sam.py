@@ -190,6 +190,7 @@ def test_a_batch_gives_what_each_image_gives_alone():
     assert torch.equal(x, before)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_the_encoder_exports():
     encoder, x = tiny(), noise(1, 3, SIDE, SIDE)

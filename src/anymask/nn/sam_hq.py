@@ -20,11 +20,12 @@ stage `test_sam_hq_parity.py`):
 - An ambiguous prompt gets one mask, not three: the best by score of SAM's three is chosen first,
   and then the HQ mask added (`test_ambiguous_prompts_get_the_best_mask_and_the_hq_mask`). So does
   each point of everything mode (`test_a_point_of_everything_mode_gives_one_mask`).
-- What is fed back as a mask prompt is the sum, for that is what the logits are.
-- Early features are those after the first block that sees everything, before the neck; with
-  TinyViT, those of its second stage, merged (`test_early_features_are_those_of_the_first_global_`
-  `block`, `test_light_takes_the_second_stage_merged`). Later blocks' are computed by the original,
-  too, and not used.
+- What is fed back as a mask prompt is the sum, for that is what the logits are
+  (`test_a_user_gets_one_mask_a_prompt_and_may_give_it_back`).
+- Early features are those after the first block that sees everything, before the neck
+  (`test_early_features_are_those_of_the_first_global_block`); with TinyViT, those of its second
+  stage, merged (`test_light_takes_the_second_stage_merged`). The original computes those of later
+  global blocks, too, and does not use them.
 - The fine maps need no prompt: the original makes them for each, here the encoder does.
 - Norms among these convolutions are those of maps, eps 1e-6.
 
