@@ -12,6 +12,7 @@ Polygons of others become masks as COCO's own tools make them. A large JSON is n
 read, a few bytes an annotation; written, a few bytes a picture.
 """
 
+import contextlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -156,12 +157,11 @@ def looks_like(path: Path) -> bool:
     if path.suffix.lower() != ".json":
         return False
     wanted = {"images", "annotations", "categories", "info", "licenses"}
-    try:
-        with path.open("rb") as file:
-            keys = {element.key for element, _ in zip(elements(file, ""), range(2), strict=False)}
-    except (OSError, DataError):
-        return False
-    return bool(keys) and keys <= wanted
+    seen: set[str] = set()
+    with contextlib.suppress(OSError, DataError), path.open("rb") as file:
+        for _ in zip(elements(file, "", seen), range(2), strict=False):
+            pass
+    return bool(seen) and seen <= wanted
 
 
 class _Index:

@@ -5,9 +5,11 @@ Latin-1 to find where elements end, so that places are those of bytes; an elemen
 as UTF-8.
 """
 
+import contextlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from anymask.errors import DataError
@@ -39,8 +41,17 @@ class Element:
     length: int
 
 
-def elements(file: BinaryFile, where: str) -> Iterator[Element]:
+def elements(file: BinaryFile, where: str, seen: set[str] | None = None) -> Iterator[Element]:
     """All of them, in the order of the file, which is read once from its start.
+
+    Parameters
+    ----------
+    file
+        The JSON.
+    where
+        Goes into messages.
+    seen
+        Gets the names of all top-level values, of empty lists too, as they come.
 
     Raises
     ------
@@ -56,7 +67,7 @@ def elements(file: BinaryFile, where: str) -> Iterator[Element]:
             where=where,
             hint="a data set is wanted, not a list of results",
         )
-    seen: set[str] = set()
+    seen = set() if seen is None else seen
     reader.at += 1
     while reader.peek() != "}":
         key = reader.value()
@@ -150,3 +161,16 @@ class _Reader:
         """The error of what stands here."""
         place = self.begin + self.at
         return DataError("json-broken", f"no JSON at byte {place}: {problem}", where=self.where)
+
+
+def keys(path: Path) -> set[str]:
+    """Names of the top-level values of a JSON; none where it is no such thing.
+
+    >>> keys(Path("there-is-none"))
+    set()
+    """
+    seen: set[str] = set()
+    with contextlib.suppress(OSError, DataError), path.open("rb") as file:
+        for _ in elements(file, "", seen):
+            pass
+    return seen

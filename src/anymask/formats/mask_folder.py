@@ -25,7 +25,7 @@ from anymask.formats.records import Annotation, ReadOptions, Record, Remarks, me
 from anymask.image_folder import natural
 from anymask.mask_rle import encode_rle
 
-_OURS = re.compile(r"(?P<name>.+\.\w+?)(\.(?P<number>\d+))?\.mask")  # without .png
+_OURS = re.compile(r"(?P<name>.+?\.\w+?)(\.(?P<number>\d+))?\.mask")  # without .png
 _MOST_PIXELS = 500_000_000
 
 

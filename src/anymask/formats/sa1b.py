@@ -33,7 +33,7 @@ from anymask.formats.checks import (
 )
 from anymask.formats.facts import facts_of, facts_to_row
 from anymask.formats.file_sets import FileWriter
-from anymask.formats.json_stream import elements
+from anymask.formats.json_stream import keys
 from anymask.formats.members import Folder, Source, Tar
 from anymask.formats.pictures import Pictures
 from anymask.formats.records import (
@@ -218,14 +218,7 @@ def looks_like(path: Path) -> bool:
     if path.is_file():
         return path.suffix.lower() == ".tar"
     first = next(iter(sorted(path.glob("*.json"))), None)
-    if first is None:
-        return False
-    try:
-        with first.open("rb") as file:
-            keys = {element.key for element in elements(file, "")}
-    except (OSError, DataError):
-        return False
-    return {"image", "annotations"} <= keys
+    return first is not None and {"image", "annotations"} <= keys(first)
 
 
 def parse_record(

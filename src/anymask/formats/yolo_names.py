@@ -13,6 +13,9 @@ from anymask.errors import DataError
 
 _LARGEST = 2**22  # bytes
 _MOST = 100_000  # classes
+_NAMES = re.compile(  # to the next line that begins with something else
+    r"^names[ \t]*:(.*(?:\n(?:[ \t]+.*|[ \t]*[-#\]}].*|(?=\n)))*)", re.MULTILINE
+)
 
 
 def names_text(names: Sequence[str]) -> str:
@@ -52,9 +55,7 @@ def _text(path: Path) -> str:
 
 
 def _yaml_names(text: str, where: str) -> dict[int, str]:
-    found = re.search(
-        r"^names[ \t]*:(.*(?:\n(?:[ \t]+.*|[ \t]*-.*|[ \t]*#.*|[ \t]*|[\]}].*))*)", text, re.M
-    )
+    found = _NAMES.search(text)
     if found is None:
         raise DataError("classes-broken", "there are no names", where=where)
     lines = [line.strip() for line in found[1].strip().split("\n")]
