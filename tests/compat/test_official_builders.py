@@ -112,6 +112,13 @@ def test_without_a_checkpoint_a_network_is_untrained_and_alive():
     assert np.isfinite(logits).all() and len(set(scores.tolist())) == 3
 
 
+def test_a_builder_of_the_registry_takes_a_checkpoint_or_nothing():
+    for key in ("vit_b", "vit_t", "nano", "sam-vit-b"):
+        (argument,) = inspect.signature(sam_model_registry[key]).parameters.values()
+        assert argument.name == "checkpoint" and argument.default is None
+    assert sam_model_registry["vit_t"]().image_encoder.img_size == 1024
+
+
 def test_our_models_stand_in_the_registry_under_their_own_names():
     predictor = segment_anything.SamPredictor(sam_model_registry["nano"]())
     predictor.set_image(picture((90, 120)))

@@ -32,7 +32,7 @@ def build_sam_vit_b(checkpoint: Checkpoint = None) -> Sam:
 build_sam = build_sam_vit_h
 
 
-def _build(row: Variant, checkpoint: Checkpoint) -> Sam:
+def _build(row: Variant, checkpoint: Checkpoint = None) -> Sam:
     """A row with a checkpoint's weights, or untrained; on the CPU, in eval mode, trainable."""
     if checkpoint is None:
         return trainable(untrained(row))
