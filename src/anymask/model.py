@@ -208,6 +208,17 @@ class Model(nn.Module):
         )
         return state, scores.float()
 
+    def clear(
+        self, state: tuple[Tensor, ...], scores: Float[Tensor, "P 4"]
+    ) -> tuple[Int[Tensor, " P"], Float[Tensor, " P"]]:
+        """Which output of a `look` answers each prompt if it is clear, and its score."""
+        answers = self.variant.outputs
+        outputs = torch.full_like(scores[:, 0], answers.clear, dtype=torch.int64)
+        if answers.stable:
+            rows = torch.arange(len(scores), device=scores.device)
+            outputs = answers.steady(self.draw(state, rows, outputs), scores)
+        return outputs, scores.gather(1, outputs[:, None])[:, 0]
+
     def draw(
         self, state: tuple[Tensor, ...], rows: Int[Tensor, " K"], outputs: Int[Tensor, " K"]
     ) -> Float[Tensor, "K h w"]:

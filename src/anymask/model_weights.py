@@ -13,6 +13,7 @@ from anymask.nn.efficient_sam import build_efficient_sam
 from anymask.nn.mobile_sam import build_mobile_sam
 from anymask.nn.nano import build_nano
 from anymask.nn.sam import build_sam
+from anymask.nn.sam2 import build_sam2
 from anymask.nn.sam_hq import build_sam_hq, build_sam_hq_light
 from anymask.variants import VARIANTS, Variant
 from anymask.weights.cache import bundled, located
@@ -26,6 +27,7 @@ BUILDERS: Mapping[str, Callable[..., nn.Module]] = {
     "sam_hq": build_sam_hq,
     "sam_hq_light": build_sam_hq_light,
     "efficient_sam": build_efficient_sam,
+    "sam2": build_sam2,
 }
 
 

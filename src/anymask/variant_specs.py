@@ -7,7 +7,7 @@ padding points).
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +64,11 @@ def no_padding(points: int, has_box: bool) -> int:
 def lone_padding(points: int, has_box: bool) -> int:
     """One padding point beside a mask alone: nano's maps are made from at least one point."""
     return 0 if points or has_box else 1
+
+
+def padding_always(points: int, has_box: bool) -> int:
+    """SAM 2 adds one padding point after points and boxes alike, and none to a mask alone."""
+    return 1 if points or has_box else 0
 
 
 def six_points(points: int, has_box: bool) -> int:
@@ -132,16 +137,43 @@ class Outputs:
         The one for a prompt that is clear.
     alternatives
         Those for what an ambiguous prompt may mean.
+    stable
+        Least stability that the clear one must have to answer, else the best of the alternatives
+        does, by score; 0 takes it always.
+    stable_offset
+        Stability is the share that cells above this logit have of those above its negative.
     """
 
     clear: int = 0
     alternatives: range = range(1, 4)
+    stable: float = 0.0
+    stable_offset: float = 0.05
 
     def of(self, multimask: bool) -> slice:
         """Those for ambiguous prompts, or the one for clear ones."""
         if multimask:
             return slice(self.alternatives.start, self.alternatives.stop)
         return slice(self.clear, self.clear + 1)
+
+    def answer(self, logits: Any, scores: Any, multimask: bool) -> tuple[Any, Any]:
+        """Logits (P, n, h, w) and scores (P, n) that answer, of all four (tensors)."""
+        if multimask or not self.stable:
+            asked = self.of(multimask)
+            return logits[:, asked], scores[:, asked]
+        columns = self.steady(logits[:, self.clear], scores)[:, None]
+        found = logits.gather(1, columns[..., None, None].expand(-1, -1, *logits.shape[2:]))
+        return found, scores.gather(1, columns)
+
+    def steady(self, clear: Any, scores: Any) -> Any:
+        """Which output answers each of P clear prompts (P,), by logits of the clear one (P, h, w).
+
+        Where no cell is above the lower logit the mask counts as stable.
+        """
+        high = (clear > self.stable_offset).flatten(1).sum(1)
+        low = (clear > -self.stable_offset).flatten(1).sum(1)
+        keeps = (high / low.clamp(min=1) >= self.stable) | (low == 0)
+        others = self.of(True)
+        return (scores[:, others].argmax(1) + others.start).masked_fill(keeps, self.clear)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from anymask.errors import CheckpointError
+from anymask.variant_sam2 import SAM2_ROWS
 from anymask.variant_specs import Asset as Asset
 from anymask.variant_specs import EverythingSpec as EverythingSpec
 from anymask.variant_specs import InputSizes as InputSizes
@@ -261,6 +262,7 @@ VARIANTS: tuple[Variant, ...] = (
         6,
         "as efficient-sam-ti, with better masks",
     ),
+    *SAM2_ROWS,
 )
 
 _BY_NAME = {row.name: row for row in VARIANTS}

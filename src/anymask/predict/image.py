@@ -257,13 +257,12 @@ class ImagePredictor:
     def _parts(
         self, embedding: ImageEmbedding, prompts: Prompts, multimask: bool
     ) -> Iterator[Prediction]:
-        outputs = self.model.variant.outputs.of(multimask)
         at_once = self._at_once(embedding, self._outputs(multimask))
         device = self.model.device
         features = tuple(t.to(device) for t in embedding.features)
         for first in range(0, len(prompts), at_once):
             some = prompts.take(range(first, min(len(prompts), first + at_once)))
-            yield self._answer(embedding, features, some, outputs)
+            yield self._answer(embedding, features, some, multimask)
 
     @torch.inference_mode()
     def _answer(
@@ -271,14 +270,15 @@ class ImagePredictor:
         embedding: ImageEmbedding,
         features: tuple[Tensor, ...],
         prompts: Prompts,
-        outputs: slice,
+        multimask: bool,
     ) -> Prediction:
-        count, frame, device = outputs.stop - outputs.start, embedding.frame, self.model.device
+        count, frame, device = self._outputs(multimask), embedding.frame, self.model.device
         logits = torch.empty((len(prompts), count, *frame.logits), device=device)
         scores = torch.empty((len(prompts), count), device=device)
         for group in prompts.groups():
             found, known = decode(self.model, features, prompts.take(group), frame)
-            logits[group], scores[group] = found[:, outputs], known[:, outputs]
+            answers = self.model.variant.outputs.answer(found, known, multimask)
+            logits[group], scores[group] = answers
         masks = np.empty((len(prompts), count, *frame.image), bool)
         fill_masks(masks.reshape(-1, *frame.image), logits.flatten(0, 1), frame)
         zoom = self.model.variant.zoom
