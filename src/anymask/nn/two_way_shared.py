@@ -145,7 +145,7 @@ def look_shared(
 ) -> tuple[Float[Tensor, "P M C"], ImageMaps]:
     """What the transformer makes of the tokens and of the image."""
     placed = tokens
-    maps = ImageMaps.plain(shared.base, len(tokens))
+    maps = ImageMaps.plain(shared.base, tokens.shape[0])
     values: tuple[Tensor, ...] = ()
     for layer, (reading, writing) in zip(transformer.blocks(), shared.layers, strict=True):
         tokens = layer.norm1(layer.among(tokens, placed))
@@ -176,7 +176,7 @@ def _read(
     seen = _by_prompt(scaled @ reading.values.transpose(1, 2), p)  # (P, H, M, D)
     rows = _by_head(F.linear(maps.rows, attention.v_proj.weight), attention.heads)
     shares = weights.flatten(1, 2) @ maps.mix.transpose(1, 2)
-    seen = seen + torch.unflatten(shares, 1, (-1, m)) @ _by_prompt(rows, p)
+    seen = seen + torch.unflatten(shares, 1, (attention.heads, m)) @ _by_prompt(rows, p)
     out: Tensor = attention.out_proj(seen.transpose(1, 2).flatten(2) + reading.value)
     return out
 
@@ -207,7 +207,7 @@ def _added(
     norm: nn.LayerNorm,
 ) -> ImageMaps:
     """Maps after a layer's rows and norm; base and shift are the caller's."""
-    p = len(weights)
+    p = weights.shape[0]
     mix = torch.cat([maps.mix, weights.flatten(1, 2)], dim=1)
     rows = torch.cat(
         [_by_prompt(v @ out, p).flatten(1, 2) for v, out in zip(values, writing.outs, strict=True)],
