@@ -193,7 +193,7 @@ def test_any_value_anywhere_is_a_mask_or_an_error(tmp_path_factory, value, key):
         assert "set.json" in str(error.where)
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(
     given_table=st.dictionaries(
         st.text(max_size=4), st.lists(VALUES | st.dictionaries(st.text(), VALUES), max_size=4)

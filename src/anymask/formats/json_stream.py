@@ -17,6 +17,7 @@ from anymask.image_sniff import BinaryFile
 
 _CHUNK = 2**22  # bytes
 _LARGEST = 2**26  # bytes of one element
+_TAIL = 2  # characters that may be left of a number that goes on: "1" of "1e+5"
 _SPACE = " \t\r\n"
 _DECODER = json.JSONDecoder()
 
@@ -112,9 +113,10 @@ class _Reader:
 
     def more(self) -> bool:
         """Let the window begin here, and reach further; whether there was more."""
-        self.text, self.begin, self.at = self.text[self.at :], self.begin + self.at, 0
-        read = self.file.read(max(_CHUNK, len(self.text)))
-        self.text += read.decode("latin-1")
+        read = self.file.read(max(_CHUNK, len(self.text) - self.at))
+        if read:
+            self.text = self.text[self.at :] + read.decode("latin-1")
+            self.begin, self.at = self.begin + self.at, 0
         return bool(read)
 
     def peek(self) -> str:
@@ -152,8 +154,8 @@ class _Reader:
                 if len(self.text) - self.at > _LARGEST or not self.more():
                     raise self.broken(str(error)) from error
                 continue
-            if end == len(self.text) and self.more():
-                continue  # a number may go on
+            if end >= len(self.text) - _TAIL and self.more():
+                continue
             self._first, self.at = self.at, end
             return value
 
