@@ -124,13 +124,13 @@ def test_f1_killed_at_ten_moments_the_folder_is_the_same_to_the_bit(tmp_path: Pa
 def test_f1_two_hundred_photos_survive_twenty_kills_of_the_real_command(tmp_path: Path) -> None:
     photos = real_photos(tmp_path / "photos", 200, side=160)
     anymask = [sys.executable, "-m", "anymask", "everything", str(photos)]
-    more = ["--points-per-side", "8", "--overlay", "--sheet"]
-    subprocess.run(
-        [*anymask, "-o", str(tmp_path / "whole"), *more], check=True, env=environment({})
-    )
-    out = tmp_path / "out"
-    assert kill_often([*anymask, "-o", str(out), *more], out, {}, 20, 4.0) == 20
-    subprocess.run([*anymask, "-o", str(out), *more], check=True, env=environment({}))
+    more = ["--points-per-side", "6", "--overlay", "--sheet"]
+    for place in ("whole", "out"):
+        out = tmp_path / place
+        args = [*anymask, "-o", str(out), *more]
+        if place == "out":
+            assert kill_often(args, out, {}, 20, 4.0) == 20
+        subprocess.run(args, check=True, env=environment({}), stdout=subprocess.DEVNULL)
     assert len(list(out.glob("*.json"))) == 200
     assert tree(out) == tree(tmp_path / "whole")
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from anymask.errors import DeviceError, ImageError
-from anymask.formats.run_folder import Item, RunFolder
+from anymask.formats.run_folder import RunFolder
+from anymask.formats.run_inputs import Item
 from anymask.formats.run_items import Product
 from anymask.formats.run_manifest import Plan
 

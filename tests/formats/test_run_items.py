@@ -191,6 +191,31 @@ def test_o2_a_file_that_appears_while_the_run_works_is_not_replaced(
     assert tree(out) == tree(tmp_path / "whole")
 
 
+def test_o2_not_even_a_file_that_is_the_same_as_ours_is_touched(
+    inputs: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+
+    class Meddling(Copy):
+        def make(self, item: object, read: object, memory_mb: int) -> object:
+            (out / "b.txt").write_text("second")
+            return super().make(item, read, memory_mb)  # type: ignore[arg-type]
+
+    with pytest.raises(RunError):
+        whole_run(out, inputs, Meddling(), child=False)
+    assert (out / "b.txt").read_text() == "second"
+    assert not (out / "b").exists()
+
+
+def test_a_broken_journal_is_named_and_the_lock_let_go(inputs: Path, tmp_path: Path) -> None:
+    here(tmp_path / "out", inputs)
+    (tmp_path / "out" / ".anymask" / "journal.jsonl").write_text("nothing\n")
+    for _ in range(2):
+        with pytest.raises(RunError) as caught:
+            here(tmp_path / "out", inputs)
+        assert caught.value.code == "run-broken"
+
+
 def test_o2_a_result_that_somebody_worked_on_is_neither_replaced_nor_removed(
     inputs: Path, tmp_path: Path
 ) -> None:

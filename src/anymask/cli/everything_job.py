@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from anymask.cli.common import importing
 from anymask.errors import AnymaskError, AnymaskWarning, ImageError, Note, PromptError, RunError
-from anymask.formats.run_folder import Item
+from anymask.formats.run_inputs import Item
 from anymask.formats.run_items import Product
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from anymask.cli.common import Progress, line_of, say
 from anymask.errors import AnymaskError, shown_text
-from anymask.formats.run_folder import STATE, Item
+from anymask.formats.run_folder import STATE
+from anymask.formats.run_inputs import Item
 from anymask.formats.run_items import Done
 
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86400

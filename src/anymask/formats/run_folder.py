@@ -14,16 +14,17 @@ is neither replaced nor removed.
 import contextlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from types import TracebackType
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from anymask.errors import OutputError, RunError
 from anymask.formats.atomic import Writer, ensure_folder, naming, place, sweep, write_atomic
 from anymask.formats.names import check_clashes, inside, safe_relative
 from anymask.formats.run_files import Staged, changed, content_hash, empty, take_back, taken
+from anymask.formats.run_inputs import Again, Item, Source
 from anymask.formats.run_journal import Entry, Final, Journal
 from anymask.formats.run_lock import RunLock
 from anymask.formats.run_manifest import (
@@ -38,42 +39,6 @@ from anymask.formats.run_manifest import (
 STATE = ".anymask"
 FAILURES = "failures.jsonl"
 _LEAST_MB = 16  # a budget is not halved below
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Item:
-    """One input.
-
-    Attributes
-    ----------
-    index
-        Its place, from 0.
-    name
-        Its relative path, with ``/``.
-    path
-        Where it lies.
-    sha256
-        Of its content when the run began; None if it could not be read.
-    done
-        Its results are in place.
-    """
-
-    index: int
-    name: str
-    path: str
-    sha256: str | None
-    done: bool = False
-
-
-@runtime_checkable
-class Source(Protocol):
-    """The inputs of a run, to be gone through as often as needed."""
-
-    def names(self) -> Iterable[str]:
-        """Their relative paths, each once."""
-
-    def locate(self, name: str) -> str:
-        """Where one lies."""
 
 
 class RunFolder:
@@ -182,10 +147,17 @@ class RunFolder:
         )
         self.lock.check()
         self.journal.announce(entry)
+        begun: list[tuple[str, str]] = []
+
+        def targets() -> Iterator[tuple[Path, Path]]:
+            for file in files:
+                begun.append((file.path, file.sha256))
+                yield file.at, self._target(file.path)
+
         try:
-            place((file.at, self._target(file.path)) for file in files)
+            place(targets())
         except BaseException as error:
-            take_back(self.root, entry.files)
+            take_back(self.root, begun[:-1])  # the last one is whatever is in the way
             if isinstance(error, OutputError) and error.code == "file-exists":
                 raise taken(Path(error.where or self.root)) from error
             raise
@@ -251,15 +223,17 @@ class RunFolder:
 
     def close(self) -> None:
         """Let go; a folder in which nothing was done is left as it was found."""
-        self.journal.close()
-        with contextlib.suppress(OSError):
-            if self.new.is_dir():
-                empty(self.new)
-            self.newer.unlink(missing_ok=True)
-        failed = self.manifest.exists() and (self.root / FAILURES).exists()
-        if not any(self._done) and not self.journal.begun and not failed:
-            self._discard()
-        self.lock.release()
+        try:
+            self.journal.close()
+            with contextlib.suppress(OSError, OutputError):
+                if self.new.is_dir():
+                    empty(self.new)
+                self.newer.unlink(missing_ok=True)
+            failed = self.manifest.exists() and (self.root / FAILURES).exists()
+            if not any(self._done) and not failed and not self.journal.begun:
+                self._discard()
+        finally:
+            self.lock.release()
 
     def _open(self) -> None:
         with naming(self.new):
@@ -286,7 +260,7 @@ class RunFolder:
 
     def _check_names(self) -> None:
         """Refuse names that cannot be written, before anything is."""
-        check_clashes(_Again(lambda: (self._planned(name)[0] for name in self.source.names())))
+        check_clashes(Again(lambda: (self._planned(name)[0] for name in self.source.names())))
         for name in self.source.names():
             for path in self._planned(name):
                 safe_relative(path)
@@ -389,13 +363,3 @@ class RunFolder:
             self.state.rmdir()
             if self._made:
                 self.root.rmdir()
-
-
-class _Again:
-    """Something to go through as often as needed."""
-
-    def __init__(self, begin: Callable[[], Iterable[str]]) -> None:
-        self._begin = begin
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._begin())

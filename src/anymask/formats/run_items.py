@@ -24,7 +24,8 @@ from anymask.errors import (
     VideoError,
 )
 from anymask.formats.run_files import Staged, stage
-from anymask.formats.run_folder import Item, RunFolder
+from anymask.formats.run_folder import RunFolder
+from anymask.formats.run_inputs import Item
 
 OUT_OF_MEMORY, DIED, BUG = "out-of-memory", "worker-died", "bug"
 UNPREPARED = "worker-failed"
@@ -219,7 +220,10 @@ def run_items(
                 raise
             tally.failed += 1
             tally.first = tally.first or error
-            folder.fail(item, error.code, str(error))
+            try:
+                folder.fail(item, error.code, str(error))
+            except OutputError as full:
+                raise _halted(folder, tally, full) from full
             watcher.failed(item, error)
             if error.code == DIED and tally.failed == _STILLBORN and not tally.done:
                 raise RunError(

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from anymask.errors import AnymaskError
-from anymask.formats.run_folder import Item
+from anymask.formats.run_inputs import Item
 from anymask.formats.run_items import Done, Job, WorkerDiedError, perform
 
 _END_S = 5.0  # a child that is told to end gets so long
