@@ -13,7 +13,7 @@ from anymask.nn.efficient_sam import build_efficient_sam
 from anymask.nn.mobile_sam import build_mobile_sam
 from anymask.nn.nano import build_nano
 from anymask.nn.sam import build_sam
-from anymask.nn.sam2 import build_sam2
+from anymask.nn.sam2 import build_edgetam, build_sam2
 from anymask.nn.sam_hq import build_sam_hq, build_sam_hq_light
 from anymask.variants import VARIANTS, Variant
 from anymask.weights.cache import bundled, located
@@ -28,6 +28,7 @@ BUILDERS: Mapping[str, Callable[..., nn.Module]] = {
     "sam_hq_light": build_sam_hq_light,
     "efficient_sam": build_efficient_sam,
     "sam2": build_sam2,
+    "edgetam": build_edgetam,
 }
 
 

@@ -168,4 +168,24 @@ SAM2_ROWS: tuple[Variant, ...] = (
         224_430_130,
         "the first release of sam2.1-large",
     ),
+    Variant(
+        name="edgetam",
+        builder="edgetam",
+        network=MappingProxyType(
+            {"memory": MappingProxyType({"depth": 2, "latents": (256, 256)})},
+        ),
+        spec=_SPEC,
+        weights=Asset(
+            file="edgetam.pt",
+            url="https://github.com/facebookresearch/EdgeTAM/raw/"
+            "9cc44bfe9e16cc374242917b91283c718410ea87/checkpoints/edgetam.pt",
+            git_blob="abd54d22bbd22ba3e53cf59a307e59e0f3701be6",
+        ),
+        licence="Apache-2.0",
+        summary="SAM 2 behind a small encoder: the quickest of the family",
+        parameters=13_864_138,
+        outputs=_OUTPUTS,
+        everything=_EVERYTHING,
+        sizes=_SIZES,
+    ),
 )

@@ -31,6 +31,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from anymask.nn.encoders.hiera import Hiera
+from anymask.nn.encoders.repvit import RepViT
 from anymask.nn.layers import Mlp
 from anymask.nn.mask_decoder import MaskDecoder, State, in_order
 from anymask.nn.memory import Memory
@@ -242,3 +243,16 @@ def build_sam2(
         background=background,
     )
     return _assembled(trunk, trunk.dims, side, out_dim, hidden, memory)
+
+
+def build_edgetam(
+    *,
+    dims: Sequence[int] = (48, 96, 192, 384),
+    depths: Sequence[int] = (2, 2, 14, 2),
+    side: int = 1024,
+    out_dim: int = 256,
+    hidden: int = 2048,
+    memory: Mapping[str, object] | None = None,
+) -> Sam2:
+    """EdgeTAM: SAM 2 with another trunk; see `RepViT` and, for `memory`, `Memory`."""
+    return _assembled(RepViT(dims, depths), dims, side, out_dim, hidden, memory)

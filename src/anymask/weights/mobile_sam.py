@@ -17,7 +17,7 @@ _EPS = 1e-5  # of the original's batch norms
 _NORM = ("weight", "bias", "running_mean", "running_var")
 
 
-def _with_norm(names: Iterable[tuple[str, str]]) -> dict[str, str | None]:
+def with_norm(names: Iterable[tuple[str, str]]) -> dict[str, str | None]:
     """Entries for convolutions without bias, each followed by a batch norm."""
     table: dict[str, str | None] = {}
     for theirs, ours in names:
@@ -52,7 +52,7 @@ def encoder() -> dict[str, str | None]:
     }
     for part in ("norm_head", "head"):
         single |= {f"image_encoder.{part}.{kind}": None for kind in ("weight", "bias")}
-    return _with_norm(convolutions) | pairs(modules) | single
+    return with_norm(convolutions) | pairs(modules) | single
 
 
 def fold(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
