@@ -2,7 +2,11 @@
 
 import json
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -195,3 +199,27 @@ def test_every_format_is_told_of_in_the_docs_and_the_help():
 
     for row in SETS:
         assert f"| `{row.name}` |" in page and row.name in convert.__doc__
+
+
+@pytest.mark.slow
+def test_f01_a_killed_conversion_goes_on_to_the_same_bytes(tmp_path):
+    """Killed at random moments; temporary files of the killed are swept."""
+    random = Random(1)
+    names = [f"{i}.jpg" for i in range(150)]
+    write("coco", tmp_path / "set", [record(n, MASKS, words=["cat", "dog"]) for n in names])
+    for name in names:
+        picture(tmp_path / "set/images" / name, (4, 6))
+    for target in ("labelme", "yolo", "coco"):
+        line = ["convert", str(tmp_path / "set"), "--to", target, "--copy-images", "-o"]
+        assert main([*line, str(tmp_path / "whole" / target)]) == 0
+        out = tmp_path / "part" / target
+        command = [sys.executable, "-m", "anymask", *line, str(out), "--skip"]
+        for _ in range(5):
+            process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+            while process.poll() is None and not out.exists():
+                time.sleep(0.005)
+            time.sleep(random.random() * 0.6)
+            process.kill()
+            process.wait()
+        assert main([*line, str(out), "--skip"]) == 0
+        assert tree(out) == tree(tmp_path / "whole" / target)

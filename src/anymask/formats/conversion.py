@@ -12,7 +12,7 @@ from typing import Literal
 
 from anymask.errors import DataError, ImageError, Note, OutputError
 from anymask.formats import SetFormat
-from anymask.formats.atomic import ensure_folder, exists, write_atomic
+from anymask.formats.atomic import ensure_folder, exists, sweep, write_atomic
 from anymask.formats.names import check_clashes
 from anymask.formats.pictures import check_picture
 from anymask.formats.records import (
@@ -99,7 +99,7 @@ class Conversion:
         return writer.path("a") == writer.path("b")
 
     def check(self) -> None:
-        """Refuse what cannot be written; the folder is made.
+        """Refuse what cannot be written; the folder is made, and swept.
 
         Raises
         ------
@@ -123,6 +123,11 @@ class Conversion:
                     hint="choose another place with -o, or pass --skip to make what is missing",
                 )
         ensure_folder(writer.path("a").parent if self.single else self.root)
+        if self.skip:  # an earlier run may have been killed
+            files = (*paths, *(writer.picture_path(stem) for stem in stems))
+            for folder in {file.parent for file in files}:
+                if folder.is_dir():
+                    sweep(folder)
 
     def run(
         self,
