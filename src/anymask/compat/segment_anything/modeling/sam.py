@@ -117,8 +117,7 @@ class Sam(Wrapped):
         spec = self.model.variant.spec
         xy, kinds = pointed(identity(input_size, spec), spec, points, labels, boxes, count)
         logits, scores = self.model.decode(features, xy, kinds, masks)
-        outputs = self.model.variant.outputs.of(multimask)
-        return logits[:, outputs], scores[:, outputs]
+        return self.model.variant.outputs.answer(logits, scores, multimask)
 
     def preprocess(self, x: Real[Tensor, "*B 3 H W"]) -> Float[Tensor, "*B 3 S S"]:
         """Normalise, and pad with zeros right and below."""

@@ -1,0 +1,12 @@
+"""The public names of Meta's package ``sam2`` for images, on top of ours.
+
+Names, arguments, defaults, results and kinds of errors are those of the official package; the work
+is done by `anymask.model` and `anymask.predict`.
+"""
+
+from anymask.compat.sam2.automatic_mask_generator import (
+    SAM2AutomaticMaskGenerator as SAM2AutomaticMaskGenerator,
+)
+from anymask.compat.sam2.build_sam import build_sam2 as build_sam2
+from anymask.compat.sam2.build_sam import build_sam2_hf as build_sam2_hf
+from anymask.compat.sam2.sam2_image_predictor import SAM2ImagePredictor as SAM2ImagePredictor

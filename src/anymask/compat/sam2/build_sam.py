@@ -1,0 +1,117 @@
+"""Builders of SAM 2 models from the official names of configurations and of models."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
+
+from anymask.compat.building import Checkpoint, device_of, loaded, untrained
+from anymask.compat.sam2.modeling import SAM2Base
+from anymask.model import Model
+from anymask.variants import Outputs, variant
+
+_IMAGE_SIZE = re.compile(r"\+*model\.image_size=(\d+)")
+_SIZES = {"t": "tiny", "s": "small", "b+": "base-plus", "l": "large"}
+
+# the last part of a configuration's path, and our name of the model
+CONFIGS: Mapping[str, str] = {
+    f"{family}_hiera_{letters}.yaml": f"{family}-{size}"
+    for family in ("sam2", "sam2.1")
+    for letters, size in _SIZES.items()
+}
+
+HF_MODEL_IDS: Mapping[str, str] = {
+    f"facebook/{family}-hiera-{size}": f"{family}-{size}"
+    for family in ("sam2", "sam2.1")
+    for size in _SIZES.values()
+}
+
+
+def build_sam2(
+    config_file: str,
+    ckpt_path: Checkpoint = None,
+    device: str = "cuda",
+    mode: str = "eval",
+    hydra_overrides_extra: Sequence[str] = (),
+    apply_postprocessing: bool = True,
+    **kwargs: object,
+) -> SAM2Base:
+    """A SAM 2 model.
+
+    Parameters
+    ----------
+    config_file
+        Official name, such as ``"configs/sam2.1/sam2.1_hiera_t.yaml"``.
+    ckpt_path
+        Weight file; None gives an untrained network.
+    device
+        Where to compute.
+    mode
+        ``"eval"``, or anything else for training.
+    hydra_overrides_extra
+        ``"model.image_size=512"`` is understood.
+    apply_postprocessing
+        Where one mask is asked, and it is not stable, give the best of the three others.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such configuration, or no such weight file.
+    RuntimeError
+        The weight file is broken or of another model, or the device is not to be had.
+    ValueError
+        An override that is not understood.
+    """
+    name = CONFIGS.get(PurePath(config_file).name)
+    if name is None:
+        known = ", ".join(CONFIGS)
+        raise FileNotFoundError(f"there is no configuration {config_file!r}; they are {known}")
+    size = _size(hydra_overrides_extra)
+    row = variant(name)
+    model = untrained(row, size) if ckpt_path is None else loaded(row, ckpt_path, size)
+    return _finished(model, device, mode, apply_postprocessing)
+
+
+def build_sam2_hf(
+    model_id: str,
+    device: str = "cuda",
+    mode: str = "eval",
+    apply_postprocessing: bool = True,
+    **kwargs: object,
+) -> SAM2Base:
+    """A model by its name on Hugging Face, with its official weights, fetched the first time.
+
+    Parameters
+    ----------
+    model_id
+        Such as ``"facebook/sam2.1-hiera-tiny"``.
+    device, mode, apply_postprocessing
+        As for `build_sam2`.
+
+    Raises
+    ------
+    KeyError
+        There is no such model.
+    RuntimeError
+        Its weights or the device are not to be had.
+    """
+    row = variant(HF_MODEL_IDS[model_id])
+    return _finished(loaded(row, None), device, mode, apply_postprocessing)
+
+
+def _size(overrides: Sequence[str]) -> int | None:
+    """The size of images that overrides ask for."""
+    size = None
+    for text in overrides:
+        asked = _IMAGE_SIZE.fullmatch(text)
+        if asked is None:
+            raise ValueError(f"the override {text!r} is not understood; model.image_size=512 is")
+        size = int(asked[1])
+    return size
+
+
+def _finished(model: Model, device: str, mode: str, apply_postprocessing: bool) -> SAM2Base:
+    """The model on its device, in its mode, trainable."""
+    if not apply_postprocessing:
+        model = model.answering(Outputs())
+    built = SAM2Base(model).requires_grad_(True)
+    return built.to(device_of(device)).train(mode != "eval")
