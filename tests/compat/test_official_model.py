@@ -232,6 +232,12 @@ def test_a_copy_shares_nothing_that_learns():
     with torch.no_grad():
         twin.mask_decoder.inner.mask_tokens.add_(1)
     assert twin.model.network.decoder.mask_tokens is twin.mask_decoder.inner.mask_tokens
+    x = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        before = sam.image_encoder(x)
+        twin.image_encoder.inner.pos_embed.add_(torch.randn_like(twin.image_encoder.pos_embed))
+        assert not torch.allclose(twin.image_encoder(x), before)
+        assert torch.equal(sam.image_encoder(x), before)
     assert not torch.equal(sam.mask_decoder.inner.mask_tokens, twin.mask_decoder.inner.mask_tokens)
 
 
