@@ -10,11 +10,12 @@ import torch
 
 from anymask import model_options
 from anymask.errors import DeviceError
-from anymask.model import Model, load, load_variant
+from anymask.model import BUILDERS, Model, load, load_variant
 from anymask.model_options import Options
 from anymask.nn.int8 import Int8Linear, quantise, to_bytes
 from anymask.predict.image import ImagePredictor
-from anymask.variants import variant
+from anymask.variant_sizes import sized
+from anymask.variants import VARIANTS, variant
 from conftest import PHOTOS
 from tiny import TINY_SAM, write_tiny
 
@@ -191,6 +192,32 @@ def test_float16_that_overflows_is_an_error_and_bfloat16_has_room(checkpoint, pi
         else:
             (features,) = model.encode(pixels)
             assert features.isfinite().all()
+
+
+SMALLEST = {
+    builder: min((row for row in VARIANTS if row.builder == builder), key=lambda r: r.parameters)
+    for builder in BUILDERS
+}
+
+
+@pytest.mark.slow
+@torch.inference_mode()
+@pytest.mark.parametrize("builder", BUILDERS)
+def test_every_family_runs_with_every_option(builder):
+    row = sized(SMALLEST[builder], 256)
+    torch.manual_seed(0)
+    pixels = torch.randint(0, 256, (1, 256, 256, 3), dtype=torch.uint8)
+    network = BUILDERS[builder](**row.network)
+    plain = Model(network, row).encode(pixels)
+    options = [{"autocast": "bfloat16"}, {"channels_last": True}, {"quantise": "int8"}]
+    for more in options:  # int8 last: it changes the network for good
+        changed = Options(**more)
+        changed.apply(network)
+        found = Model(network, row, options=changed).encode(pixels)
+        for one, other in zip(found, plain, strict=True):
+            assert one.shape == other.shape and one.dtype == torch.float32
+            alike = torch.cosine_similarity(one.flatten(), other.flatten(), dim=0)
+            assert alike > 0.99, (row.name, more)
 
 
 # mask IoU with float32, at least; the real figures are in docs/concepts/precision.md

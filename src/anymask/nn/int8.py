@@ -25,6 +25,7 @@ class Int8Linear(nn.Module):
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
+        self.in_features, self.out_features = linear.in_features, linear.out_features
         rounded, scale = to_bytes(linear.weight.detach())
         self.register_buffer("weight_int8", rounded)
         self.register_buffer("scale", scale)
