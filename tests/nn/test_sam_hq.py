@@ -121,9 +121,10 @@ def test_the_hq_mask_has_the_score_of_sams_mask(network, features):
 @torch.inference_mode()
 def test_folding_the_vector_into_the_last_convolution_changes_nothing():
     decoder = random(HqDecoder(32, 64))
-    big, fine, vector = noise(3, 4, 9, 7), noise(1, 4, 9, 7, seed=2), noise(3, 4, seed=3)
-    wanted = torch.einsum("nd,ndhw->nhw", vector, decoder.convs(big) + fine)
-    assert torch.allclose(decoder.hq_mask(big, fine, vector), wanted, atol=1e-5)
+    for size in ((9, 7), (70, 3), (64, 2), (1, 1)):
+        big, fine, vector = noise(3, 4, *size), noise(1, 4, *size, seed=2), noise(3, 4, seed=3)
+        wanted = torch.einsum("nd,ndhw->nhw", vector, decoder.convs(big) + fine)
+        assert torch.allclose(decoder.hq_mask(big, fine, vector), wanted, atol=1e-5)
 
 
 @torch.inference_mode()

@@ -30,7 +30,8 @@ stage `test_sam_hq_parity.py`):
 - Norms among these convolutions are those of maps, eps 1e-6.
 
 `hq_mask` takes the vector through the last convolution before it is run, 64 channels to 1 instead
-of to 32 (`test_folding_the_vector_into_the_last_convolution_changes_nothing`).
+of to 32, and runs those before some lines at a time, which stay in the cache
+(`test_folding_the_vector_into_the_last_convolution_changes_nothing`).
 """
 
 from collections.abc import Sequence
@@ -46,6 +47,8 @@ from anymask.nn.encoders.vit import ViTEncoder
 from anymask.nn.layers import LayerNorm2d, Mlp
 from anymask.nn.mask_decoder import MASKS, MaskDecoder, State, in_order
 from anymask.nn.prompt_encoder import PromptEncoder
+
+_LINES = 64  # of HQ masks at a time: 4 MB of the widest map
 
 
 def enlarge(dim: int, middle: int, out_dim: int) -> nn.Sequential:
@@ -155,14 +158,23 @@ class HqDecoder(MaskDecoder):
         """vector . (convs(big) + fine)."""
         last = cast(nn.Conv2d, self.convs[-1])
         assert last.bias is not None
-        big = self.convs[:-1](big)
         weight = torch.einsum("nd,dcyx->nyxc", vector, last.weight).flatten(1, 2)
-        taps = torch.unflatten(weight @ big.flatten(2), 2, big.shape[2:])  # (N, 9, H, W)
-        h, w = big.shape[2:]
-        padded = F.pad(taps, (1, 1, 1, 1))
-        spread = [padded[:, 3 * y + x, y : y + h, x : x + w] for y in range(3) for x in range(3)]
+        bands = []
+        for top in range(0, big.shape[2], _LINES):
+            first = max(0, top - 2)  # two convolutions see two lines more at either side
+            seen = self.convs[:-1](big[:, :, first : top + _LINES + 2])
+            taps = torch.unflatten(weight @ seen.flatten(2), 2, seen.shape[2:])  # (N, 9, H, W)
+            bands.append(spread(taps)[:, top - first : top - first + _LINES])
         still = torch.einsum("nd,dhw->nhw", vector, fine[0]) + (vector @ last.bias)[:, None, None]
-        return torch.stack(spread).sum(0) + still
+        return torch.cat(bands, dim=1) + still
+
+
+def spread(taps: Float[Tensor, "N 9 H W"]) -> Float[Tensor, "N H W"]:
+    """A 3 x 3 convolution from each cell's nine products: the sum of neighbours'."""
+    h, w = taps.shape[2:]
+    padded = F.pad(taps, (1, 1, 1, 1))
+    parts = [padded[:, 3 * y + x, y : y + h, x : x + w] for y in range(3) for x in range(3)]
+    return torch.stack(parts).sum(0)
 
 
 def chosen(
