@@ -223,3 +223,28 @@ def test_f01_a_killed_conversion_goes_on_to_the_same_bytes(tmp_path):
             process.wait()
         assert main([*line, str(out), "--skip"]) == 0
         assert tree(out) == tree(tmp_path / "whole" / target)
+
+
+@pytest.mark.parametrize("kind", ["sa1b", "masks", "labelmap"])
+def test_results_named_after_the_whole_name_of_a_picture_are_read(tmp_path, kind):
+    """As `anymask everything` names them."""
+    from anymask.formats.label_map import record_png
+    from anymask.formats.png import mask_png
+    from anymask.formats.records import Remarks
+    from anymask.formats.sa1b import record_json
+
+    source, one = tmp_path / "found", record("a.b.png", MASKS)
+    files = {
+        "sa1b": {"a.b.png.json": record_json(one)},
+        "masks": {f"a.b.png/{i}.png": mask_png(mask) for i, mask in enumerate(MASKS)},
+        "labelmap": {"a.b.png.panoptic.png": record_png(one, Remarks(""))},
+    }
+    for name, content in files[kind].items():
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_bytes(content)
+    photo = picture(tmp_path / "photos" / "a.b.png", (4, 6))
+    line = ["convert", str(source), "--images", str(photo.parent), "--copy-images", "--to"]
+    assert main([*line, "coco", "-o", str(tmp_path / "x")]) == 0
+    [found] = list(set_format("coco").open(tmp_path / "x", ReadOptions()))
+    assert (found.file_name, len(found.annotations)) == ("a.b.png", 2)
+    assert found.image_bytes() == photo.read_bytes()

@@ -10,6 +10,7 @@ from anymask.formats.atomic import write_atomic
 from anymask.formats.names import inside, safe_relative
 from anymask.formats.pictures import Pictures
 from anymask.formats.records import Category, Record, Remarks
+from anymask.image_sniff import SUFFIXES
 
 Read = Callable[[str, Remarks], Record]  # an id of the set -> its record
 
@@ -49,8 +50,8 @@ class FileSet:
         return (self.read(image_id) for image_id in self.ids)
 
     def stem_of(self, image_id: str) -> str:
-        """The id itself."""
-        return image_id
+        """The id, without what follows the picture's name."""
+        return plain_stem(image_id)
 
     def read(self, image_id: str) -> Record:
         """One picture's masks, checked; errors are those of the format."""
@@ -151,6 +152,26 @@ def stem_of(file_name: str) -> str:
     return str(path.with_name(path.stem)) if path.suffix else file_name
 
 
+def named_picture(name: str) -> str | None:
+    """The picture that results are named after by its full name, or None.
+
+    >>> named_picture("x/a.jpg.panoptic"), named_picture("x/a")
+    ('x/a.jpg', None)
+    """
+    name = name.removesuffix(".panoptic")
+    return name if PurePosixPath(name).suffix.lower() in SUFFIXES else None
+
+
+def plain_stem(name: str) -> str:
+    """The picture's name without its ending, from that of its masks' file without its own.
+
+    >>> plain_stem("x/a.jpg.panoptic"), plain_stem("x/a.b")
+    ('x/a', 'x/a.b')
+    """
+    full = named_picture(name)
+    return name if full is None else stem_of(full)
+
+
 def find_files(root: Path, ending: str) -> tuple[str, ...]:
     """Relative paths without ending of all files below a folder, sorted; hidden ones are not.
 
@@ -181,10 +202,13 @@ def picture_of(
 
     Its name as it lies there, else as its masks' file states it where that agrees, else a guess.
     """
+    full = named_picture(stem)
     for pictures in places:
-        found = pictures.find_stem(stem)
+        found = pictures.find_stem(stem) if full is None else pictures.find(full, remarks.where)
         if found is not None:
             return found, pictures, found
+    if full is not None:
+        return full, None, None
     name = PurePosixPath((stated or "").replace("\\", "/")).name  # never a path
     if name and PurePosixPath(name).stem == PurePosixPath(stem).name:
         return str(PurePosixPath(stem).with_name(name)), None, None

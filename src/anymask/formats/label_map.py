@@ -159,7 +159,7 @@ def looks_like(path: Path) -> bool:
     if not path.is_dir():
         return False
     root = path / "labels" if (path / "labels").is_dir() else path
-    first = next(iter(sorted(root.glob("*.png"))), None)
+    first = next((file for file in sorted(root.glob("*.png")) if file.is_file()), None)
     if first is None:
         return False
     with first.open("rb") as file:

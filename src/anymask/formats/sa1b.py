@@ -32,7 +32,7 @@ from anymask.formats.checks import (
     to_json,
 )
 from anymask.formats.facts import facts_of, facts_to_row
-from anymask.formats.file_sets import FileWriter
+from anymask.formats.file_sets import FileWriter, named_picture, plain_stem
 from anymask.formats.json_stream import keys
 from anymask.formats.members import Folder, Source, Tar
 from anymask.formats.pictures import Pictures
@@ -98,8 +98,8 @@ class Sa1bSet:
         return tuple(Note("picture-unannotated", text.format(stem)) for stem in self.unannotated)
 
     def stem_of(self, image_id: str) -> str:
-        """The id itself."""
-        return image_id
+        """The id, without the ending of a picture that results are named after."""
+        return plain_stem(image_id)
 
     @property
     def categories(self) -> tuple[Category, ...]:
@@ -123,7 +123,9 @@ class Sa1bSet:
         size, annotations, notes = parse_record(decoded, where, strict=self.strict)
         source = self._source
         if picture is None and self._apart is not None:
-            source, picture = self._apart.source, self._apart.find_stem(image_id)
+            full = named_picture(image_id)
+            found = self._apart.find(full, where) if full else self._apart.find_stem(image_id)
+            source, picture = self._apart.source, found
         return Record(
             image_id=image_id,
             file_name=_stated_name(decoded, image_id) if picture is None else _last(picture),
@@ -319,6 +321,9 @@ def _last(name: str) -> str:
 
 def _stated_name(table: object, image_id: str) -> str:
     """The picture's file name as the JSON states it; never a path."""
+    full = named_picture(image_id)
+    if full is not None:
+        return full
     image = table.get("image") if isinstance(table, dict) else None
     stated = image.get("file_name") if isinstance(image, dict) else None
     name = _last(stated.replace("\\", "/")) if isinstance(stated, str) else ""
