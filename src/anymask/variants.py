@@ -204,7 +204,7 @@ VARIANTS: tuple[Variant, ...] = (
             md5="f3c0d8cda613564d499310dab6c812cd",
         ),
         licence="Apache-2.0",
-        summary="SAM behind a tenth of its encoder: quick, and nearly as good on clear edges",
+        summary="SAM's decoder behind a small encoder: an image in about a second on a CPU",
         parameters=9_803_524,
         sizes=_SAM_SIZES,
     ),
