@@ -177,8 +177,14 @@ class Model(nn.Module):
     ) -> tuple[Float[Tensor, "P 4 h w"], Float[Tensor, "P 4"]]:
         """Prompts on one image to logits and predicted IoU, all float32.
 
-        Output 0 answers clear prompts; outputs 1 to 3 are alternatives for ambiguous ones.
+        Output 0 answers clear prompts; outputs 1 to 3 are alternatives for ambiguous ones. Several
+        prompts without masks share what a `look` shares.
         """
+        if masks is None and points.shape[0] > 1:
+            state, scores = self.look(features, points, labels)
+            rows, outputs = torch.ones_like(scores).nonzero(as_tuple=True)
+            logits = self.draw(state, rows, outputs)
+            return logits.view(*scores.shape, *logits.shape[1:]), scores
         where = self.device
         logits, scores = cast(Network, self.network).decode(
             features,
@@ -197,7 +203,8 @@ class Model(nn.Module):
     ) -> tuple[tuple[Tensor, ...], Float[Tensor, "P 4"]]:
         """The first half of `decode`: predicted IoU (float32), and what `draw` makes logits of.
 
-        Masks that nobody draws cost little. Each tensor of the state has one row a prompt.
+        Masks that nobody draws cost little. Each tensor of the state has a row a prompt, or
+        one for all.
         """
         where = self.device
         state, scores = cast(Network, self.network).look(
