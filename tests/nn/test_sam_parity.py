@@ -124,6 +124,9 @@ class Case:
             seen["sparse"] = self.network.prompt_encoder.sparse(xy, kinds)
             seen["dense"] = self.network.prompt_encoder.dense(masks)
             logits, scores = self.network.decode(self.features, xy, kinds, masks)
+            state, seen["looked"] = self.network.look(self.features, xy, kinds, masks)
+            pairs = torch.ones_like(scores).nonzero(as_tuple=True)
+            seen["drawn"] = self.network.draw(state, *pairs).view_as(logits)
         return logits, scores, seen
 
 
@@ -224,9 +227,11 @@ def test_every_prompt_through_every_part(case):
         chosen, known = logits[:, outputs], scores[:, outputs]
         near(seen["sparse"], want["sparse"], CODES)
         step = 11 if name.startswith("batch") else 5
-        single = chosen[0] if want["low_res"].ndim == 3 else chosen
-        near(single[..., ::step, ::step], want["low_res"], LOGITS)
-        near(known[0] if want["iou"].ndim == 1 else known, want["iou"], SCORES)
+        halves = seen["drawn"][:, outputs], seen["looked"][:, outputs]
+        for maps, predicted in ((chosen, known), halves):
+            single = maps[0] if want["low_res"].ndim == 3 else maps
+            near(single[..., ::step, ::step], want["low_res"], LOGITS)
+            near(predicted[0] if want["iou"].ndim == 1 else predicted, want["iou"], SCORES)
         if "dense" in want:
             near(seen["dense"][:, ::5, ::5, ::5], want["dense"], EMBEDDING)
         check_inside(seen, logits, scores, want)
