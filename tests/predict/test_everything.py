@@ -269,8 +269,9 @@ def test_records_have_the_official_keys_in_their_order(pixels):
 
 def test_many_images_give_what_each_gives_alone(pixels):
     generator = MaskGenerator(tiny_sam(3), **LOOSE)
-    images = [pixels, pixels[::-1], pixels[:, :40]]
-    together = list(generator.generate_many(images))
+    images = [pixels, pixels[::-1], pixels[:, ::-1], pixels[:, :40], pixels]
+    together = list(generator.generate_many(iter(images), together=2))
+    assert len(together) == len(images)
     for image, found in zip(images, together, strict=True):
         alone = generator.generate(image)
         assert len(found) == len(alone)

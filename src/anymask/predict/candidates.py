@@ -5,6 +5,7 @@ resolution, then its enlarged window, from which stability and run lengths come.
 one mask at a time exists, never more.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,11 +19,12 @@ from anymask.mask_windows import box_of_bits, encode_window
 from anymask.model import Model
 from anymask.predict.enlarge import Enlarger
 from anymask.predict.everything_settings import Settings
+from anymask.predict.parallel import in_parallel
 from anymask.prompts import Prompts, network_points
 
 _BYTES_A_CELL = 100  # of a look and its masks, a point and a low-resolution cell
 _BYTES_A_CELL_AGAIN = 500  # the same where each mask is decoded once more
-_MOST_POINTS = 64  # in a batch; more gain nothing on any device
+_MOST_POINTS = 32  # in a batch; more gain nothing, and leave threads without work
 _LOGITS_CLAMP = 32.0  # SAM 2 feeds back no larger logits
 
 
@@ -73,7 +75,7 @@ class Candidates:
 
 
 class Collector:
-    """Masks of one crop as they are found: logits in, run lengths kept."""
+    """Logits of masks of one crop to run lengths, where they are stable."""
 
     def __init__(
         self, frame: Frame, settings: Settings, place: tuple[int, int], size: tuple[int, int]
@@ -81,39 +83,47 @@ class Collector:
         """`place` is the (x, y) of the crop in the image, `size` the image's (H, W), px."""
         self._enlarger = Enlarger.of(frame)
         self._settings, self._place, self._size = settings, place, size
-        self._rles: list[Rle] = []
-        self._scores: list[float] = []
-        self._stability: list[float] = []
-        self._boxes: list[tuple[int, int, int, int]] = []
-        self._points: list[Float64[np.ndarray, " 2"]] = []
+        self._found: list[Candidate] = []
 
-    def add(
+    def look(
         self, logits: Float[Tensor, "h w"], score: float, point: Float64[np.ndarray, " 2"]
-    ) -> bool:
-        """Enlarge a mask and keep it if it is stable; whether it was."""
+    ) -> "Candidate | None":
+        """Enlarge a mask; None if it is not stable. For any number of threads."""
         settings, (left, top) = self._settings, self._place
         got = self._enlarger.measure(
             logits, settings.mask_threshold, settings.stability_score_offset
         )
         if not got.stability >= settings.stability_score_thresh:
-            return False  # NaN, too
+            return None  # NaN, too
         x, y = got.corner
-        self._rles.append(encode_window(got.bits, (x + left, y + top), self._size))
-        self._boxes.append(box_of_bits(got.bits, got.corner))
-        self._scores.append(score)
-        self._stability.append(got.stability)
-        self._points.append(point)
-        return True
+        rle = encode_window(got.bits, (x + left, y + top), self._size)
+        box = box_of_bits(got.bits, got.corner)
+        return Candidate(rle=rle, score=score, stability=got.stability, box=box, point=point)
+
+    def add(self, found: "Iterable[Candidate | None]") -> None:
+        """Keep what was found, in this order."""
+        self._found += [one for one in found if one is not None]
 
     def candidates(self) -> Candidates:
         """All that were kept."""
         return Candidates(
-            rles=tuple(self._rles),
-            scores=np.array(self._scores, np.float32),
-            stability=np.array(self._stability, np.float32),
-            boxes=np.array(self._boxes, np.int64).reshape(-1, 4),
-            points=np.array(self._points, np.float64).reshape(-1, 2),
+            rles=tuple(one.rle for one in self._found),
+            scores=np.array([one.score for one in self._found], np.float32),
+            stability=np.array([one.stability for one in self._found], np.float32),
+            boxes=np.array([one.box for one in self._found], np.int64).reshape(-1, 4),
+            points=np.array([one.point for one in self._found], np.float64).reshape(-1, 2),
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Candidate:
+    """One of `Candidates`."""
+
+    rle: Rle
+    score: float
+    stability: float
+    box: tuple[int, int, int, int]
+    point: Float64[np.ndarray, " 2"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -138,7 +148,8 @@ def points_at_once(frame: Frame, settings: Settings) -> int:
     """How many points are decoded together within the memory that was allowed."""
     h, w = frame.logits
     bytes_a_cell = _BYTES_A_CELL_AGAIN if settings.use_m2m else _BYTES_A_CELL
-    return max(1, min(_MOST_POINTS, settings.memory_mb * 10**6 // (h * w * bytes_a_cell)))
+    together = settings.memory_mb * 10**6 // (h * w * bytes_a_cell * torch.get_num_threads())
+    return max(1, min(_MOST_POINTS, together))
 
 
 def find_candidates(
@@ -151,11 +162,17 @@ def find_candidates(
 ) -> None:
     """Collect all masks of the points (px of the crop) that pass by score and stability."""
     at_once = points_at_once(frame, settings)
-    for first in range(0, len(points), at_once):
-        some = points[first : first + at_once]
+
+    def decoded(some: Float64[np.ndarray, "_ 2"]) -> list[Candidate | None]:
         found = score_points(model, features, frame, some, settings)
-        for row, score, logits in zip(found.rows, found.scores, found.logits, strict=True):
-            collector.add(logits, float(score), some[row])
+        return [
+            collector.look(logits, float(score), some[row])
+            for row, score, logits in zip(found.rows, found.scores, found.logits, strict=True)
+        ]
+
+    batches = (points[i : i + at_once] for i in range(0, len(points), at_once))
+    for candidates in in_parallel(decoded, batches, model.device):
+        collector.add(candidates)
 
 
 @torch.inference_mode()

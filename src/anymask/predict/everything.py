@@ -8,12 +8,13 @@ if its score passes, enlarged only where it is, and becomes run lengths at once.
 Kirillov et al. 2023 (arXiv:2304.02643, app. B).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
+from torch import Tensor
 
 from anymask.errors import PromptError, warn_once
 from anymask.frame import Frame
@@ -41,7 +42,7 @@ from anymask.predict.everything_settings import (
     known_mode,
     region,
 )
-from anymask.predict.steps import encode
+from anymask.predict.steps import encode, encode_alike
 
 
 class MaskGenerator:
@@ -175,19 +176,44 @@ class MaskGenerator:
         return replace(self._of(picture.pixels, roi), notes=picture.notes)
 
     def generate_many(
-        self, images: Sequence[Source | Picture] | Iterator[Source | Picture]
+        self, images: Iterable[Source | Picture], *, together: int = 4
     ) -> Iterator[GeneratedMasks]:
-        """All masks of each image, in order and one image at a time."""
-        return (self.generate(image) for image in images)
+        """All masks of each image, in order.
 
-    def _of(self, pixels: UInt8[np.ndarray, "H W 3"], roi: Any) -> GeneratedMasks:
-        size = (pixels.shape[0], pixels.shape[1])
+        Parameters
+        ----------
+        images
+            What `generate` takes; read as they are needed.
+        together
+            Up to so many images of one size that follow each other are encoded in one batch,
+            which a GPU likes; a CPU does not mind.
+        """
+        pictures = (i if isinstance(i, Picture) else load_image(i) for i in images)
+        for group in _alike(pictures, at_least("together", together, 1)):
+            frame = Frame.fit(_size(group[0].pixels), self.model.variant.spec)
+            features = encode_alike(self.model, [p.pixels for p in group], frame)
+            for i, picture in enumerate(group):
+                warn_once(picture.notes)
+                own = tuple(part[i : i + 1] for part in features)
+                yield replace(self._of(picture.pixels, None, own), notes=picture.notes)
+
+    def _of(
+        self,
+        pixels: UInt8[np.ndarray, "H W 3"],
+        roi: Any,
+        features: tuple[Tensor, ...] | None = None,
+    ) -> GeneratedMasks:
+        """`features` are those of the whole image, where they are there already."""
+        size = _size(pixels)
         box, inside = region(roi, size)
         x0, y0, x1, y1 = box
         settings = self.settings
         part, inner = pixels[y0:y1, x0:x1], (y1 - y0, x1 - x0)
         crops = crops_of(inner, len(settings.grids) - 1, settings.crop_overlap_ratio)
-        found = [self._crop(part, crop, box, size, inside) for crop in crops]
+        found = [
+            self._crop(part, crop, box, size, inside, features if crop.layer == 0 else None)
+            for crop in crops
+        ]
         masks, boxes = _join(found, size)
         if len(crops) > 1:  # masks of small crops show more detail: they win
             areas = masks.crop_boxes[:, 2] * masks.crop_boxes[:, 3]
@@ -204,6 +230,7 @@ class MaskGenerator:
         origin: CropBox,
         size: tuple[int, int],
         inside: Bool[np.ndarray, "h w"] | None,
+        features: tuple[Tensor, ...] | None,
     ) -> tuple[Candidates, Crop]:
         """What one crop shows, without duplicates, in px of the whole image."""
         settings = self.settings
@@ -222,7 +249,8 @@ class MaskGenerator:
         moved = replace(crop, box=placed)
         if not len(points):
             return Candidates.none(), moved
-        features = encode(self.model, pixels, frame)
+        if features is None:
+            features = encode(self.model, pixels, frame)
         collector = Collector(frame, settings, (placed[0], placed[1]), size)
         cells = cells_of(grid) if settings.mode == "fast" else None
         if cells is None:  # a grid of one's own has no coarse and fine
@@ -282,3 +310,19 @@ def _join(
         crop_boxes=np.concatenate(crop_boxes).astype(np.int64),
     )
     return masks, np.concatenate([part.boxes for part in parts])
+
+
+def _size(pixels: UInt8[np.ndarray, "H W 3"]) -> tuple[int, int]:
+    return pixels.shape[0], pixels.shape[1]
+
+
+def _alike(pictures: Iterable[Picture], most: int) -> Iterator[list[Picture]]:
+    """Runs of pictures of one size."""
+    group: list[Picture] = []
+    for picture in pictures:
+        if group and (len(group) == most or _size(group[0].pixels) != _size(picture.pixels)):
+            yield group
+            group = []
+        group.append(picture)
+    if group:
+        yield group

@@ -17,11 +17,12 @@ from torch import Tensor
 from anymask.frame import Frame
 from anymask.mask_geometry import nms, tight_boxes
 from anymask.model import Model
-from anymask.predict.candidates import Collector, points_at_once, score_points
+from anymask.predict.candidates import Collector, Scored, points_at_once, score_points
 from anymask.predict.everything_settings import Settings
+from anymask.predict.parallel import in_parallel
 
 _COVERED = 4  # accepted masks on a point that make it needless: part, object, group, and one more
-_HOPELESS = 0.1  # predicted IoU below the threshold of all neighbours
+_HOPELESS = 0.2  # predicted IoU below the threshold of all neighbours
 _STEPS = (4, 2, 1)  # of the grid, from round to round
 
 
@@ -71,9 +72,12 @@ def find_candidates_fast(
     spots = _low_cells(points, frame)
     for step, chosen in rounds(cells):
         left = chosen[wanted(chosen, cells, best, covers, step, settings.pred_iou_thresh)]
-        for first in range(0, len(left), at_once):
-            some = left[first : first + at_once]
-            found = score_points(model, features, frame, points[some], settings)
+
+        def decoded(some: Int64[np.ndarray, " _"]) -> tuple[Int64[np.ndarray, " _"], Scored]:
+            return some, score_points(model, features, frame, points[some], settings)
+
+        batches = (left[i : i + at_once] for i in range(0, len(left), at_once))
+        for some, found in in_parallel(decoded, batches, model.device):
             best[some] = found.best
             stable, bits = _stable(found.logits, frame, settings)
             for k in np.flatnonzero(stable):
@@ -86,8 +90,8 @@ def find_candidates_fast(
             if len(held.scores) > most:
                 held.thin_out(settings.box_nms_thresh)
     held.thin_out(settings.box_nms_thresh)
-    for logits, score, point in zip(held.logits, held.scores, held.points, strict=True):
-        collector.add(logits, score, point)
+    waiting = zip(held.logits, held.scores, held.points, strict=True)
+    collector.add(in_parallel(lambda one: collector.look(*one), waiting, model.device))
 
 
 def rounds(cells: Int64[np.ndarray, "P 2"]) -> list[tuple[int, Int64[np.ndarray, " _"]]]:

@@ -1,6 +1,6 @@
 """The steps of every prediction as functions of a model and values: encode, decode, enlarge."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -35,8 +35,16 @@ SCALES: Mapping[str, Scale] = {
 @torch.inference_mode()
 def encode(model: Model, pixels: UInt8[np.ndarray, "H W 3"], frame: Frame) -> tuple[Tensor, ...]:
     """Scale the pixels, then encode them."""
+    return encode_alike(model, [pixels], frame)
+
+
+@torch.inference_mode()
+def encode_alike(
+    model: Model, images: Sequence[UInt8[np.ndarray, "H W 3"]], frame: Frame
+) -> tuple[Tensor, ...]:
+    """Features, batched, of several images that share a frame."""
     scale = SCALES[model.variant.spec.resize]
-    return model.encode(scale(pixels, frame.resized)[None])
+    return model.encode(torch.stack([scale(pixels, frame.resized) for pixels in images]))
 
 
 @torch.inference_mode()
