@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as arrays
 
 from anymask.mask_geometry import tight_boxes
 from anymask.mask_rle import encode_rle
-from anymask.mask_windows import box_of_bits, encode_window
+from anymask.mask_windows import ColumnRuns, box_of_bits, encode_window
 
 
 @st.composite
@@ -42,3 +42,12 @@ def test_a_box_is_that_of_the_whole_mask(case):
 def test_a_mask_of_one_colour_keeps_coco_s_form(value):
     bits = np.full((3, 4), value)
     assert encode_window(bits, (0, 0), (3, 4)) == encode_rle(bits)
+
+
+@given(windows(), st.integers(1, 5))
+def test_columns_one_after_the_other_give_the_run_lengths_of_the_whole(case, step):
+    size, (left, top), bits = case
+    runs = ColumnRuns(size)
+    for start in range(0, bits.shape[1], step):
+        runs.add(bits[:, start : start + step], (left + start, top))
+    assert runs.rle() == encode_window(bits, (left, top), size)

@@ -28,13 +28,7 @@ def encode_window(
     >>> encode_window(np.ones((1, 1), bool), (1, 0), (2, 3))["counts"]
     '213'
     """
-    height, width = size
-    edges = edges_of(bits, corner, height)
-    lengths = np.diff(edges, prepend=0, append=height * width)
-    if len(lengths) > 1 and not lengths[-1]:
-        lengths = lengths[:-1]  # COCO ends with the last run that there is
-    packed = coco.frPyObjects({"size": [height, width], "counts": lengths.tolist()}, height, width)
-    return {"size": [height, width], "counts": packed["counts"].decode("ascii")}
+    return rle_of_edges(edges_of(bits, corner, size[0]), size)
 
 
 def decode_window(rle: Rle) -> tuple[Bool[np.ndarray, "h w"], tuple[int, int]]:
@@ -80,3 +74,40 @@ def box_of_bits(
         return 0, 0, 0, 0
     x, y = corner
     return int(columns[0] + x), int(rows[0] + y), int(columns[-1] + x), int(rows[-1] + y)
+
+
+class ColumnRuns:
+    """Run lengths of a mask that is made from left to right, some columns at a time.
+
+    The mask of a very large image is never there as a whole.
+    """
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        """`size` is the (H, W) of the image, px."""
+        self._size = size
+        self._edges: list[Int64[np.ndarray, " _"]] = []
+
+    def add(self, bits: Bool[np.ndarray, "h w"], corner: tuple[int, int]) -> None:
+        """The next columns; `corner` is the (x, y) of their first pixel in the image."""
+        edges = edges_of(bits, corner, self._size[0])
+        if self._edges and len(edges) and len(self._edges[-1]):
+            last = self._edges[-1]
+            if last[-1] == edges[0]:  # one run goes on
+                self._edges[-1], edges = last[:-1], edges[1:]
+        if len(edges):
+            self._edges.append(edges)
+
+    def rle(self) -> Rle:
+        """Compressed run lengths of all that was added."""
+        nothing = np.zeros(0, np.int64)
+        return rle_of_edges(np.concatenate([nothing, *self._edges]), self._size)
+
+
+def rle_of_edges(edges: Int64[np.ndarray, " E"], size: tuple[int, int]) -> Rle:
+    """Compressed run lengths of edges as `edges_of` gives them."""
+    height, width = size
+    lengths = np.diff(edges, prepend=0, append=height * width)
+    if len(lengths) > 1 and not lengths[-1]:
+        lengths = lengths[:-1]  # COCO ends with the last run that there is
+    packed = coco.frPyObjects({"size": [height, width], "counts": lengths.tolist()}, height, width)
+    return {"size": [height, width], "counts": packed["counts"].decode("ascii")}
