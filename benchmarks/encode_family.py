@@ -23,7 +23,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-MODELS = ("mobile-sam", "sam-vit-b", "sam-hq-vit-b", "sam-hq-light")
+MODELS = (
+    "mobile-sam",
+    "sam-vit-b",
+    "sam-hq-vit-b",
+    "sam-hq-light",
+    "efficient-sam-ti",
+    "efficient-sam-s",
+)
 PROMPTS = 10  # one after the other; their median counts
 
 Encode = Callable[[], object]
