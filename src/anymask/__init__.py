@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from anymask.errors import AnymaskError, AnymaskWarning, Note
+    from anymask.generated import GeneratedMasks
     from anymask.image import read_image
     from anymask.masks import Masks
     from anymask.model import Model, load
+    from anymask.predict.everything import MaskGenerator
     from anymask.predict.image import ImageEmbedding, ImagePredictor, Prediction
+    from anymask.predict.tiles import TiledPredictor
     from anymask.prompts import Prompts
     from anymask.variants import VARIANTS, Variant
 
@@ -20,13 +23,16 @@ __version__ = "0.1.0"
 _HOME = {
     "AnymaskError": "anymask.errors",
     "AnymaskWarning": "anymask.errors",
+    "GeneratedMasks": "anymask.generated",
     "ImageEmbedding": "anymask.predict.image",
     "ImagePredictor": "anymask.predict.image",
+    "MaskGenerator": "anymask.predict.everything",
     "Masks": "anymask.masks",
     "Model": "anymask.model",
     "Note": "anymask.errors",
     "Prediction": "anymask.predict.image",
     "Prompts": "anymask.prompts",
+    "TiledPredictor": "anymask.predict.tiles",
     "VARIANTS": "anymask.variants",
     "Variant": "anymask.variants",
     "load": "anymask.model",
@@ -36,13 +42,16 @@ __all__ = [
     "VARIANTS",
     "AnymaskError",
     "AnymaskWarning",
+    "GeneratedMasks",
     "ImageEmbedding",
     "ImagePredictor",
+    "MaskGenerator",
     "Masks",
     "Model",
     "Note",
     "Prediction",
     "Prompts",
+    "TiledPredictor",
     "Variant",
     "load",
     "read_image",
