@@ -10,7 +10,6 @@ from small_official import picture, small_sam
 from torch.nn import functional as F
 
 from anymask.compat.segment_anything import SamPredictor
-from anymask.compat.segment_anything.build_sam import sam_model_registry
 from anymask.compat.segment_anything.modeling import Sam
 from anymask.compat.segment_anything.utils.transforms import ResizeLongestSide
 from anymask.model import Model, blank
@@ -209,11 +208,13 @@ def test_state_dicts_have_official_names_whole_and_in_parts(tmp_path):
         other.load_state_dict(state)
 
 
-def test_a_model_without_official_names_keeps_its_own():
-    nano = sam_model_registry["nano"]()
-    ours = nano.model.network.state_dict()
-    assert nano.state_dict().keys() == ours.keys()
-    nano.load_state_dict(ours)
+@pytest.mark.parametrize("name", ["nano", "mobile-sam", "sam-hq-vit-b", "sam-hq-light"])
+def test_a_model_whose_tensors_are_not_the_official_ones_keeps_its_own_names(name):
+    row = variant(name)
+    sam = Sam(Model(blank(row), row))
+    ours = sam.model.network.state_dict()
+    assert sam.state_dict().keys() == ours.keys()
+    sam.load_state_dict(ours)
 
 
 @pytest.mark.parametrize("manifest", [MANIFEST] if MANIFEST else [])

@@ -21,6 +21,7 @@ from conftest import SHARED
 FOLDER = SHARED / "goldens" / "sam2" if SHARED else None
 CONFIGS = {
     "sam2.1_hiera_tiny": "configs/sam2.1/sam2.1_hiera_t.yaml",
+    "edgetam": "configs/edgetam.yaml",
 }
 EMBEDDING = 1e-5  # of the largest value
 LOGITS, SCORES, FLIPS = 1e-3, 3e-5, 1e-4

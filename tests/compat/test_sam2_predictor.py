@@ -227,7 +227,7 @@ def test_embeddings_go_into_a_loss(predictor):
 def test_every_official_configuration_and_name_is_a_model_of_ours():
     rows = {row.name for row in VARIANTS}
     assert set(CONFIGS.values()) | set(HF_MODEL_IDS.values()) <= rows
-    assert len(HF_MODEL_IDS) == 8 and len(CONFIGS) == 8
+    assert len(HF_MODEL_IDS) == 8 and len(CONFIGS) == 9
     assert HF_MODEL_IDS["facebook/sam2.1-hiera-base-plus"] == CONFIGS["sam2.1_hiera_b+.yaml"]
     with pytest.raises(KeyError):
         build_sam2_hf("facebook/sam3")

@@ -6,16 +6,20 @@ from typing import Any
 from torch import nn
 
 from anymask.model import Model, shapes
-from anymask.weights.convert import Layout
+from anymask.weights.convert import Layout, as_they_are
 from anymask.weights.match import layouts_of
 
 
 def official_names(model: Model) -> dict[str, str]:
-    """The official name of each of our tensors; our own where a family has none for all."""
+    """The official name of each of our tensors.
+
+    Our own names where a family's official tensors are not ours one by one: where the file's are
+    folded or joined when it is read.
+    """
     wanted = shapes(model.network)
     own = {name: name for name in wanted}
     for layout in layouts_of(model.variant, wanted):
-        if layout.name == "official":
+        if layout.name == "official" and layout.finish is as_they_are:
             turned = {ours: theirs for theirs, ours in layout.table.items() if ours is not None}
             back = Layout(name="ours", table=turned)
             if all(back.knows(name) for name in wanted):

@@ -17,7 +17,7 @@ CONFIGS: Mapping[str, str] = {
     f"{family}_hiera_{letters}.yaml": f"{family}-{size}"
     for family in ("sam2", "sam2.1")
     for letters, size in _SIZES.items()
-}
+} | {"edgetam.yaml": "edgetam"}
 
 HF_MODEL_IDS: Mapping[str, str] = {
     f"facebook/{family}-hiera-{size}": f"{family}-{size}"
@@ -35,7 +35,7 @@ def build_sam2(
     apply_postprocessing: bool = True,
     **kwargs: object,
 ) -> SAM2Base:
-    """A SAM 2 model.
+    """A SAM 2 or EdgeTAM model.
 
     Parameters
     ----------
