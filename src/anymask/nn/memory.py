@@ -65,11 +65,10 @@ class MemoryEncoder(nn.Module):
 
     def __init__(self, dim: int, memory_dim: int) -> None:
         super().__init__()
-        widths = [dim // 4**i for i in (4, 3, 2, 1, 0)]
-        widths[0] = 1
+        widths = [4**i for i in range(5)]  # a quarter of the cells, four times the channels
         self.mask_convs = nn.ModuleList(nn.Conv2d(a, b, 3, 2, 1) for a, b in pairwise(widths))
         self.mask_norms = nn.ModuleList(LayerNorm2d(b) for b in widths[1:])
-        self.mask_out = nn.Conv2d(dim, dim, 1)
+        self.mask_out = nn.Conv2d(widths[-1], dim, 1)
         self.frame = nn.Conv2d(dim, dim, 1)
         self.mixers = nn.ModuleList(Mixer(dim) for _ in range(2))
         self.out = nn.Conv2d(dim, memory_dim, 1)

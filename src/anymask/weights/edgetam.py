@@ -113,4 +113,3 @@ OFFICIAL = Layout(
     | _perceiver(),
     finish=merge,
 )
-LAYOUTS = (OFFICIAL,)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from anymask.errors import CheckpointError
 from anymask.variants import Variant
-from anymask.weights import edgetam, efficient_sam, mobile_sam, nano, sam, sam2, sam_hq
+from anymask.weights import edgetam, efficient_sam, mobile_sam, nano, sam, sam2, sam2_hf, sam_hq
 from anymask.weights.convert import Layout, convert, recognise
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -19,8 +19,8 @@ LAYOUTS: Mapping[str, Sequence[Layout]] = {
     "sam_hq": sam_hq.LAYOUTS,
     "sam_hq_light": sam_hq.LIGHT_LAYOUTS,
     "efficient_sam": efficient_sam.LAYOUTS,
-    "sam2": sam2.LAYOUTS,
-    "edgetam": edgetam.LAYOUTS,
+    "sam2": (sam2.OFFICIAL, sam2_hf.SAM2),
+    "edgetam": (edgetam.OFFICIAL, sam2_hf.EDGETAM),
 }
 
 

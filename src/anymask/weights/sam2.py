@@ -1,7 +1,7 @@
-"""SAM 2's tensors: the official files (``{"model": ...}``) and those of Hugging Face.
+"""SAM 2's tensors: the official files (``{"model": ...}``).
 
-Both hold the memory for videos beside what images need. The parts that SAM 2 shares with SAM have
-the names of SAM's tables behind other prefixes.
+They hold the memory for videos beside what images need. The parts that SAM 2 shares with SAM have
+the names of SAM's table behind other prefixes.
 """
 
 from anymask.weights import sam
@@ -85,4 +85,3 @@ OFFICIAL = Layout(
     name="official",
     table=_trunk() | neck("image_encoder.neck.convs.{}.conv") | prompt_side() | memory(),
 )
-LAYOUTS = (OFFICIAL,)
