@@ -182,8 +182,9 @@ class Model(nn.Module):
         """
         if masks is None and points.shape[0] > 1:
             state, scores = self.look(features, points, labels)
-            rows, outputs = torch.ones_like(scores).nonzero(as_tuple=True)
-            logits = self.draw(state, rows, outputs)
+            pairs = torch.arange(scores.numel(), device=scores.device)
+            each = scores.shape[1]
+            logits = self.draw(state, pairs // each, pairs % each)
             return logits.view(*scores.shape, *logits.shape[1:]), scores
         where = self.device
         logits, scores = cast(Network, self.network).decode(
