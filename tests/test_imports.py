@@ -44,7 +44,7 @@ OUTSIDE: dict[str, set[str]] = {
     "errors": set(),
     "nouns": {*_ARRAYS, "pillow_heif"},
     "nn": {"torch", "jaxtyping"},
-    "weights": {"torch", "safetensors", "pooch", "requests"},
+    "weights": {"torch", "jaxtyping", "safetensors", "pooch", "requests"},
     "model": {"torch", "jaxtyping", "numpy"},
     "formats": _ARRAYS,
     "predict": {*_ARRAYS, "torch", "safetensors"},
