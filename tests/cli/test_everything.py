@@ -281,6 +281,27 @@ def test_the_real_generator_takes_the_options_by_their_names(run, jobs, photos, 
     assert set(jobs[0].options) <= set(inspect.signature(MaskGenerator).parameters)
 
 
+def test_large_pictures_are_looked_at_tile_by_tile(
+    run, jobs, photos, tmp_path, monkeypatch
+) -> None:
+    from anymask.predict import everything_tiles
+
+    asked: list[int] = []
+
+    def generate(generator: Any, picture: Any, *, tile: int) -> Any:
+        asked.append(tile)
+        return generator.generate(picture)
+
+    monkeypatch.setattr(everything_tiles, "generate_tiled", generate)
+    save(tmp_path / "large.jpg", (70, 40))
+    ran = run(tmp_path / "large.jpg", photos / "a.jpg", "-o", tmp_path / "out", "--tile", "64")
+    assert ran.code == 0
+    assert asked == [64]  # the other is 60 px wide
+    again = run(tmp_path / "large.jpg", photos / "a.jpg", "-o", tmp_path / "out", "--tile", "48")
+    assert again.code != 0  # another result was asked
+    assert "tile" in again.err
+
+
 def test_a_picture_comes_in_on_stdin(run, jobs, photos, tmp_path, monkeypatch) -> None:
     data = (photos / "a.jpg").read_bytes()
     stdin = SimpleNamespace(buffer=io.BytesIO(data), isatty=lambda: False)
@@ -302,6 +323,8 @@ WRONG = {
     "two models": (["PHOTO", "-o", "OUT", "--model-type", "vit_b", "-m", "nano"], 2),
     "grid": (["PHOTO", "-o", "OUT", "--points-per-side", "0"], 2),
     "roi": (["PHOTO", "-o", "OUT", "--roi", "1,2,3"], 2),
+    "tile": (["PHOTO", "-o", "OUT", "--tile", "8"], 2),
+    "tile and roi": (["PHOTO", "-o", "OUT", "--tile", "64", "--roi", "1,2,3,4"], 2),
     "missing": (["MISSING", "-o", "OUT"], 3),
     "text": (["TEXT", "-o", "OUT"], 3),
     "no match": (["*.gif", "-o", "OUT"], 3),

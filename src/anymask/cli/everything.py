@@ -61,6 +61,12 @@ def everything(
         str | None,
         typer.Option(metavar="X0,Y0,X1,Y1", help="Look only into this box of each picture, px."),
     ] = None,
+    tile: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PX", min=32, help="Look into larger pictures tile by tile, of this side."
+        ),
+    ] = None,
     overlay: Annotated[
         bool, typer.Option("--overlay", help="A picture of all masks for each picture, too.")
     ] = False,
@@ -176,6 +182,8 @@ def everything(
         raise typer.BadParameter("say where the results go, such as -o out", param_hint="--output")
     chosen = _layout(format_, layout, convert_to_rle)
     _one_of(mode, ("exact", "fast"), "--mode")
+    if tile is not None and (roi is not None or crop_n_layers):
+        raise typer.BadParameter("not together with --roi or crops", param_hint="--tile")
     from anymask.cli.asked import numbers
     from anymask.cli.everything_job import EverythingJob
     from anymask.cli.everything_run import Run
@@ -206,6 +214,7 @@ def everything(
         },
         layout=chosen,
         roi=None if roi is None else numbers(roi, 4, "--roi X0,Y0,X1,Y1"),
+        tile=tile,
         overlay=overlay,
         sheet=sheet,
     )

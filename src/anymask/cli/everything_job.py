@@ -15,6 +15,7 @@ from anymask.formats.run_inputs import Item
 from anymask.formats.run_items import Product
 
 if TYPE_CHECKING:
+    from anymask.generated import GeneratedMasks
     from anymask.image import Picture
     from anymask.model import Model
     from anymask.predict.everything import MaskGenerator
@@ -34,6 +35,8 @@ class EverythingJob:
         Name of a row of `anymask.formats.everything`.
     roi
         x0, y0, x1, y1, px, or None.
+    tile
+        Side of the tiles that a large picture is looked at in, px, or None.
     overlay, sheet
         Pictures to look at are wanted.
     """
@@ -44,6 +47,7 @@ class EverythingJob:
     options: Mapping[str, Any]
     layout: str
     roi: tuple[float, ...] | None = None
+    tile: int | None = None
     overlay: bool = False
     sheet: bool = False
     _model: "Model | None" = field(default=None, init=False)
@@ -65,7 +69,7 @@ class EverythingJob:
         generator = self.generator(memory_mb)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", AnymaskWarning)  # the notes go to the parent
-            masks = generator.generate(picture, roi=self.roi)
+            masks = self.find(generator, picture)
         if layout.flat:
             from anymask.predict.panoptic import panoptic
 
@@ -78,6 +82,14 @@ class EverythingJob:
         return Product(
             files=made, facts={"masks": len(masks)}, notes=(*generator.model.notes, *named)
         )
+
+    def find(self, generator: "MaskGenerator", picture: "Picture") -> "GeneratedMasks":
+        """All masks, of the whole picture at once or tile by tile."""
+        if self.tile is None or max(picture.pixels.shape[:2]) <= self.tile:
+            return generator.generate(picture, roi=self.roi)
+        from anymask.predict.everything_tiles import generate_tiled
+
+        return generate_tiled(generator, picture, tile=self.tile)
 
     def generator(self, memory_mb: int) -> "MaskGenerator":
         """The generator for that budget; the model is loaded once."""

@@ -112,6 +112,7 @@ class Run:
             "format": job.layout,
             **job.options,
             "roi": None if job.roi is None else list(job.roi),
+            **({} if job.tile is None else {"tile": job.tile}),
             "overlay": job.overlay,
             "sheet": job.sheet,
         }
