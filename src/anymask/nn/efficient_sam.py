@@ -21,9 +21,12 @@ that is held (tests/nn/test_efficient_sam*.py):
 - The first self-attention of the two-way blocks keeps its residual; in the second block positions
   are added to the tokens for good, not to queries and keys alone; MLPs take GELU
   (`test_blocks_are_the_plain_formula`).
-- The upscaled map gets a group norm of one group, over channels and cells together, eps 1e-5.
-- Logits get the image's size at once, bicubic (`enlarge` of its row). The official example counts
-  a logit of exactly 0 as inside, we as outside, as everywhere else.
+- The upscaled map gets a group norm of one group, over channels and cells together, eps 1e-5
+  (`test_the_upscaled_map_is_normed_over_channels_and_cells_together`).
+- Logits get the image's size at once, bicubic (`enlarge` of its row;
+  `test_every_prompt_gives_the_official_masks_and_scores`). The official example counts a logit of
+  exactly 0 as inside, we as outside, as everywhere else; and it sorts masks by their scores, which
+  here stay in the order of the outputs.
 """
 
 from collections.abc import Callable
