@@ -80,3 +80,20 @@ def picture(size=SIZE):
     pixels[size[0] // 3 : size[0] // 2, size[1] // 3 : size[1] // 2] = 250
     pixels.flags.writeable = False
     return pixels
+
+
+SIDE_OF_GRID = 6
+LOOSE = {  # settings of everything mode that keep masks of `tiny.tiny_sam(3)`
+    "points_per_side": SIDE_OF_GRID,
+    "pred_iou_thresh": 0.2,
+    "stability_score_thresh": 0.25,
+    "stability_score_offset": 0.05,
+    "box_nms_thresh": 0.99,
+    "crop_nms_thresh": 0.99,
+}
+
+
+def blocks() -> np.ndarray:
+    """A picture of coloured blocks, 54 x 88."""
+    coarse = np.random.default_rng(3).integers(0, 256, (6, 8, 3)).astype(np.uint8)
+    return np.kron(coarse, np.ones((9, 11, 1), np.uint8))

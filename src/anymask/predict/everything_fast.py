@@ -1,8 +1,8 @@
 """Everything mode, nearly the same masks in a fraction of the time.
 
-Three savings, none of them exact. The grid is decoded from coarse to fine: a point is left out
-where accepted masks cover it several times already, or where nothing near it came close to being
-accepted. Stability is measured at low resolution. Duplicates are dropped at low resolution, so
+Three savings, none of them exact. The grid is decoded from coarse to fine, a share of it in all:
+points come first whose decoded neighbours scored highest, and those that many accepted masks cover
+are left out. Stability is measured at low resolution. Duplicates are dropped at low resolution, so
 that only the masks that stay are enlarged.
 
 What it loses against exact mode is in ``docs/LOG.md``.
@@ -21,8 +21,9 @@ from anymask.predict.candidates import Collector, Scored, points_at_once, score_
 from anymask.predict.everything_settings import Settings
 from anymask.predict.parallel import in_parallel
 
-_COVERED = 4  # accepted masks on a point that make it needless: part, object, group, and one more
-_HOPELESS = 0.2  # predicted IoU below the threshold of all neighbours
+_SHARE = 0.38  # of the grid's points that are decoded in all
+_SHARE_OF_ROUND = 0.75  # of a round's points at most: something is left for the finest one
+_COVERED = 8  # accepted masks on a point that make it needless
 _STEPS = (4, 2, 1)  # of the grid, from round to round
 
 
@@ -71,7 +72,7 @@ def find_candidates_fast(
     covers = np.zeros(len(points), np.int64)
     spots = _low_cells(points, frame)
     for step, chosen in rounds(cells):
-        left = chosen[wanted(chosen, cells, best, covers, step, settings.pred_iou_thresh)]
+        left = chosen[wanted(chosen, cells, best, covers, step)]
 
         def decoded(some: Int64[np.ndarray, " _"]) -> tuple[Int64[np.ndarray, " _"], Scored]:
             return some, score_points(model, features, frame, points[some], settings)
@@ -98,7 +99,7 @@ def rounds(cells: Int64[np.ndarray, "P 2"]) -> list[tuple[int, Int64[np.ndarray,
     """Steps of the grid, from coarse to fine, with the points that each adds."""
     found, before = [], np.zeros(len(cells), bool)
     for step in _STEPS:
-        on = (cells % step == step // 2).all(1) & ~before
+        on = (cells % step == min(1, step - 1)).all(1) & ~before
         before |= on
         found.append((step, np.flatnonzero(on)))
     return found
@@ -110,9 +111,8 @@ def wanted(
     best: Float[np.ndarray, " P"],
     covers: Int64[np.ndarray, " P"],
     step: int,
-    threshold: float,
-) -> Bool[np.ndarray, " C"]:
-    """Which of the chosen points are worth decoding.
+) -> Int64[np.ndarray, " W"]:
+    """Which of the chosen points are worth decoding: their places among the chosen, in order.
 
     Parameters
     ----------
@@ -120,14 +120,20 @@ def wanted(
         Highest score of each point that was decoded, else NaN.
     covers
         Accepted masks on each point.
+    step
+        Decoded points at most so many cells away are neighbours.
     """
     done = np.flatnonzero(~np.isnan(best))
-    if not len(done) or not len(chosen):
-        return np.ones(len(chosen), bool)
-    apart = np.abs(cells[chosen][:, None] - cells[done][None]).max(-1)
-    around = np.where(apart <= step, best[done][None], -np.inf).max(1)
-    hopeless = np.isfinite(around) & (around < threshold - _HOPELESS)
-    return np.asarray((covers[chosen] < _COVERED) & ~hopeless)
+    if not len(done):
+        return np.arange(len(chosen))
+    near = np.abs(cells[chosen][:, None] - cells[done][None]).max(-1) <= step
+    # no neighbour at all (a region with few points): nothing speaks against it
+    mean = np.where(near, best[done], 0).sum(1) / np.maximum(near.sum(1), 1)
+    promise = np.where(near.any(1), mean, np.inf)
+    left = max(0, int(_SHARE * len(cells)) - len(done))
+    most = left if step == _STEPS[-1] else min(left, int(_SHARE_OF_ROUND * len(chosen)))
+    order = np.argsort(-promise, kind="stable")
+    return np.sort(order[covers[chosen][order] < _COVERED][:most])
 
 
 def _low_cells(points: Float64[np.ndarray, "P 2"], frame: Frame) -> Int64[np.ndarray, "P 2"]:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from small_models import LOOSE, SIDE_OF_GRID, blocks
 
 from anymask.errors import PromptError
 from anymask.frame import Frame
@@ -17,22 +18,10 @@ from anymask.predict.steps import decode, encode
 from anymask.prompts import Prompts
 from tiny import tiny_sam
 
-SIDE = 6
-LOOSE = {
-    "points_per_side": SIDE,
-    "pred_iou_thresh": 0.2,
-    "stability_score_thresh": 0.25,
-    "stability_score_offset": 0.05,
-    "box_nms_thresh": 0.99,
-    "crop_nms_thresh": 0.99,
-}
-
 
 @pytest.fixture(scope="module")
 def pixels():
-    rng = np.random.default_rng(3)
-    coarse = rng.integers(0, 256, (6, 8, 3)).astype(np.uint8)
-    return np.kron(coarse, np.ones((9, 11, 1), np.uint8))
+    return blocks()
 
 
 def plain(pixels, layers=0, min_area=0, region=None, inside=None, **changes):
@@ -172,7 +161,7 @@ def test_a_mask_decoded_again_comes_from_its_own_logits(pixels):
     frame = Frame.fit(pixels.shape[:2], model.variant.spec)
     features = encode(model, pixels, frame)
     found = []
-    for point in layer_grids(SIDE, 0, 1)[0] * pixels.shape[1::-1]:
+    for point in layer_grids(SIDE_OF_GRID, 0, 1)[0] * pixels.shape[1::-1]:
         first = Prompts.parse(size=frame.image, frame=frame, points=[point])
         logits, _ = decode(model, features, first, frame)
         for mask in logits[0, 1:].clamp(-32, 32).numpy():
