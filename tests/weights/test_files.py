@@ -381,3 +381,12 @@ def test_what_is_wrong_in_a_zip_is_said_of_the_zip(tmp_path: Path) -> None:
     data[60:80] = bytes(20)
     whole.write_bytes(data)
     assert refused(whole).code == "checkpoint-damaged"
+
+
+def test_a_table_whose_length_begins_like_a_pickle_is_no_pickle(tmp_path: Path) -> None:
+    tensors = {"a": torch.arange(3.0)}
+    texts = (save(tensors, {"pad": "x" * n}) for n in range(8, 512, 8))
+    data = next(text for text in texts if text[:1] == b"\x80")
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(data)
+    assert read_state(path)["a"].tolist() == [0.0, 1.0, 2.0]

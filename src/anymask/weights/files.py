@@ -125,10 +125,8 @@ def _refuse_strangers(path: Path, head: bytes, size: int, wanted: int | None) ->
 
 def _is_torch(path: Path, head: bytes) -> bool:
     """Whether PyTorch wrote it, by content; where that says nothing, by suffix."""
-    if head.startswith((_ZIP, _PICKLE)):
-        return True
-    looks_safe = len(head) > 8 and head[8:9] == b"{"
-    return not looks_safe and path.suffix in _PICKLED
+    looks_safe = head[4:9] == b"\0\0\0\0{"  # a table's length, whose first byte may be any
+    return not looks_safe and (head.startswith((_ZIP, _PICKLE)) or path.suffix in _PICKLED)
 
 
 def _packed(path: Path, head: bytes) -> zipfile.ZipInfo | None:
