@@ -169,11 +169,20 @@ class Hiera(nn.Module):
         self.ends = [sum(depths[: stage + 1]) - 1 for stage in range(len(depths))]
 
     def positions(self, h: int, w: int) -> Float[Tensor, "h w C"]:
-        """What is added to the patches of a map."""
-        table = F.interpolate(self.pos_embed, size=(h, w), mode="bicubic", align_corners=False)
-        side = self.pos_window.shape[-1]
-        found = table + self.pos_window.tile(1, 1, h // side, w // side)
-        return found[0].permute(1, 2, 0)
+        """What is added to the patches of a map.
+
+        A bicubic filter acts on rows and columns apart: two products with what it makes of each
+        row and column alone, which leave channels last.
+        """
+        table = self.pos_embed[0].permute(1, 2, 0)
+        rows, columns = (
+            _bicubic(known, wanted, table)
+            for known, wanted in zip(table.shape[:2], (h, w), strict=True)
+        )
+        lines = torch.einsum("xw,yxc->ywc", columns, table)
+        enlarged = torch.einsum("yh,ywc->hwc", rows, lines)
+        window = self.pos_window[0].permute(1, 2, 0)
+        return enlarged + window.tile(h // window.shape[0], w // window.shape[1], 1)
 
     def forward(self, x: Float[Tensor, "B 3 S T"]) -> list[Float[Tensor, "B _ _ _"]]:
         patches = self.patch_embed(x).permute(0, 2, 3, 1)
@@ -248,3 +257,10 @@ def _windows(
     """Windows of a map, with something in the cells that it lacks."""
     cells = cells_of_windows(x.shape[0], x.shape[1], side, x.device)
     return torch.cat([x.flatten(0, 1), missing[None]])[cells]
+
+
+def _bicubic(known: int, wanted: int, like: Tensor) -> Float[Tensor, "known wanted"]:
+    """Share of each known line in each wanted one."""
+    alone = torch.eye(known, dtype=like.dtype, device=like.device)[None, :, :, None]
+    size = (wanted, 1)
+    return F.interpolate(alone, size=size, mode="bicubic", align_corners=False)[0, :, :, 0]
