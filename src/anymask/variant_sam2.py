@@ -103,7 +103,7 @@ SAM2_ROWS: tuple[Variant, ...] = (
         "7402e0d864fa82708a20fbd15bc84245c2f26dff0eb43a4b5b93452deb34be69",
         156_008_466,
         38_962_498,
-        "good masks in a fifth of sam-vit-b's time; the one to begin with",
+        "good masks in under half of sam-vit-b's time; the one to begin with",
     ),
     _sam2(
         "2.1",
@@ -121,7 +121,7 @@ SAM2_ROWS: tuple[Variant, ...] = (
         "a2345aede8715ab1d5d31b4a509fb160c5a4af1970f199d9054ccfb746c004c5",
         323_606_802,
         80_850_178,
-        "better masks than sam2.1-tiny for twice its time",
+        "better masks than sam2.1-tiny for about twice its time",
     ),
     _sam2(
         "2.1",
@@ -130,7 +130,7 @@ SAM2_ROWS: tuple[Variant, ...] = (
         "2647878d5dfa5098f2f8649825738a9345572bae2d4350a2468587ece47dd318",
         898_083_611,
         224_446_642,
-        "the best masks of SAM 2.1, in less time than sam-vit-l",
+        "the best masks of SAM 2.1, slow without a GPU",
     ),
     _sam2(
         "2",

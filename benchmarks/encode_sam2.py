@@ -1,0 +1,164 @@
+"""SAM 2.1's encoders beside those of `transformers`: how much CPU time and memory?
+
+Both sides hold random weights of the same size and encode a random 1024 x 1024 image, each in a
+process of its own, turn about, beside one that measures what a float32 matrix product reaches at
+the moment. Reported are medians after a warm-up: CPU seconds (user and system), wall seconds, and
+the peak of resident memory above what the process held with its model loaded; then ratios.
+
+    python benchmarks/encode_sam2.py [tiny base-plus ...] [--repeats 3] [--threads 1] [--json FILE]
+
+One thread is the default: several wait for each other by spinning, and on a busy machine the CPU
+time of that hides the one of the work.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from encode_vit import product, resident, usage
+
+SIZES = ("tiny", "small", "base-plus", "large")
+PRODUCT_GFLOP = 2 * 4096 * 768 * 3072 * 40 / 1e9  # of one run of `product`
+
+
+def ours(size: str) -> Callable[[], object]:
+    """Our encoder with random weights, and an image for it."""
+    import torch
+
+    from anymask.model import BUILDERS
+    from anymask.variants import variant
+
+    torch.manual_seed(0)
+    row = variant(f"sam2.1-{size}")
+    network = BUILDERS[row.builder](**row.network).eval()
+    image = torch.randn(1, 3, 1024, 1024)
+    return lambda: network.encode(image)  # type: ignore[operator]
+
+
+def peer(size: str) -> Callable[[], object]:
+    """The encoder of `transformers`, as it comes."""
+    import torch
+    from transformers import Sam2Config, Sam2HieraDetConfig, Sam2Model, Sam2VisionConfig
+
+    from anymask.variants import variant
+
+    torch.manual_seed(0)
+    row = variant(f"sam2.1-{size}").network
+    dim, heads, background = row["dim"], row["heads"], row["background"]
+    assert isinstance(dim, int) and isinstance(heads, int)
+    dims = [dim * 2**i for i in range(4)]
+    trunk = Sam2HieraDetConfig(
+        hidden_size=dim,
+        num_attention_heads=heads,
+        blocks_per_stage=list(row["depths"]),  # type: ignore[call-overload]
+        embed_dim_per_stage=dims,
+        num_attention_heads_per_stage=[heads * 2**i for i in range(4)],
+        window_size_per_stage=list(row["windows"]),  # type: ignore[call-overload]
+        global_attention_blocks=list(row["global_blocks"]),  # type: ignore[call-overload]
+        window_positional_embedding_background_size=[background, background],
+    )
+    vision = Sam2VisionConfig(backbone_config=trunk, backbone_channel_list=dims[::-1])
+    network = Sam2Model(Sam2Config(vision_config=vision)).eval()
+    image = torch.randn(1, 3, 1024, 1024)
+    return lambda: network.get_image_embeddings(image)
+
+
+def serve(side: str, size: str, threads: int) -> None:
+    """In a child: load, say so, then run and report once for every line that comes in."""
+    import torch
+
+    torch.set_num_threads(threads)
+    sides = {"anymask": lambda: ours(size), "transformers": lambda: peer(size), "product": product}
+    run = sides[side]()
+    with torch.inference_mode():
+        print("ready", flush=True)
+        for _ in sys.stdin:
+            Path("/proc/self/clear_refs").write_text("5")  # starts the peak afresh
+            held, before, start = resident("VmRSS"), usage(), time.perf_counter()
+            run()
+            wall, after = time.perf_counter() - start, usage()
+            cpu = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+            report = {"cpu_s": cpu, "wall_s": wall, "peak_bytes": resident("VmHWM") - held}
+            print(json.dumps(report), flush=True)
+
+
+def measure(size: str, repeats: int, threads: int) -> dict[str, list[dict[str, float]]]:
+    """Reports of each side, taken turn about; the first of each is a warm-up."""
+    children = {}
+    for side in ("anymask", "transformers", "product"):
+        command = [sys.executable, __file__, size, "--serve", side, "--threads", str(threads)]
+        child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert child.stdout is not None
+        if child.stdout.readline().strip() != "ready":
+            raise SystemExit(f"{side} did not start")
+        children[side] = child
+    runs: dict[str, list[dict[str, float]]] = {side: [] for side in children}
+    for _ in range(repeats + 1):
+        for side, child in children.items():
+            assert child.stdin is not None and child.stdout is not None
+            child.stdin.write("run\n")
+            child.stdin.flush()
+            runs[side].append(json.loads(child.stdout.readline()))
+    for child in children.values():
+        child.communicate()
+    return runs
+
+
+def summary(runs: dict[str, list[dict[str, float]]]) -> dict[str, float]:
+    """Medians and ratios. Peaks are of the first run: memory kept for later runs hides there."""
+
+    def median(side: str, key: str) -> float:
+        return statistics.median(report[key] for report in runs[side][1:])
+
+    mine, theirs = median("anymask", "cpu_s"), median("transformers", "cpu_s")
+    return {
+        "anymask_cpu_s": mine,
+        "transformers_cpu_s": theirs,
+        "cpu_ratio": mine / theirs,
+        "anymask_wall_s": median("anymask", "wall_s"),
+        "transformers_wall_s": median("transformers", "wall_s"),
+        "anymask_peak_mb": runs["anymask"][0]["peak_bytes"] / 1e6,
+        "transformers_peak_mb": runs["transformers"][0]["peak_bytes"] / 1e6,
+        "product_gflop_per_cpu_s": PRODUCT_GFLOP / median("product", "cpu_s"),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("sizes", nargs="*", default=["tiny", "base-plus"], choices=SIZES)
+    parser.add_argument("--repeats", type=int, default=3, help="runs of each side after a warm-up")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--json", type=Path, help="write everything measured here")
+    parser.add_argument("--serve", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.serve:
+        serve(arguments.serve, arguments.sizes[0], arguments.threads)
+        return
+    runs = {s: measure(s, arguments.repeats, arguments.threads) for s in arguments.sizes}
+    found = {f"sam2.1-{s}": summary(one) for s, one in runs.items()}
+    print(f"{'':26}" + "".join(f"{name:>18}" for name in found))
+    for key in next(iter(found.values())):
+        print(f"{key:26}" + "".join(f"{one[key]:18.3f}" for one in found.values()))
+    if arguments.json:
+        import torch
+        import transformers
+
+        record = {
+            "command": " ".join(["python", *sys.argv]),
+            "machine": f"{platform.machine()}, {platform.system()}, {arguments.threads} threads",
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+            "summary": found,
+            "runs": runs,
+        }
+        arguments.json.write_text(json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
