@@ -17,10 +17,12 @@ differs from SAM, and which tests hold it (those of `test_sam2_parity` unless an
 - The decoder has a token more, for whether the object is there; images do not use its score. Fine
   maps are added before the first norm and before the last activation of its enlargement.
 - Predicted IoU pass a sigmoid.
-- The answer to a clear prompt is chosen: output 0 if it is stable, else the best of the others.
-  Which that is belongs to the row (`anymask.variants.Outputs`), and takes place in `Model`.
+- The answer to a clear prompt is chosen: output 0 if it is stable, else the best of the others. The
+  row says so (its `outputs`, `anymask.variant_specs.Outputs`); the network gives all four
+  (`test_sam2`: `test_the_answer_to_a_clear_prompt_is_stable_or_the_best_alternative`).
 - Logits go up to what they are; the official predictor cuts what it hands out to -32..32, after it
-  has enlarged it. So do masks as prompts, which is the same for what was handed out.
+  has enlarged it. Here masks as prompts are cut, which is the same for what was handed out
+  (`test_sam2`: `test_masks_as_prompts_are_cut_to_what_the_official_predictor_hands_out`).
 """
 
 from collections.abc import Mapping, Sequence
