@@ -39,8 +39,10 @@ class FakePredictor:
         masks: Any = None,
         multimask: bool = True,
         clip: bool = False,
+        refine: str | None = None,
     ) -> Any:
         given = {"points": points, "labels": labels, "boxes": boxes, "masks": masks}
+        given |= {"refine": refine}
         self.calls.append(given | {"multimask": multimask})
         print("a library chats", file=sys.stderr)
         time.sleep(self.delay_s)

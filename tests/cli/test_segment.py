@@ -151,6 +151,14 @@ def test_a_box_asks_for_one_mask_and_points_refine_it(run, fake, photo) -> None:
     assert entry["prompts"] == {"points": [[20, 10]], "labels": [1], "box": [10, 5, 30, 25]}
 
 
+def test_refining_is_asked_for_by_name(run, fake, photo) -> None:
+    run(photo, "--box", "10,5,30,25", "--json")
+    run(photo, "--box", "10,5,30,25", "--refine", "crop", "--json")
+    assert [call["refine"] for call in fake.calls] == [None, "crop"]
+    ran = run(photo, "--box", "10,5,30,25", "--refine", "sharp", "-o", "out")
+    assert ran.code == 2 and "crop" in ran.err and len(fake.calls) == 2
+
+
 def test_several_boxes_are_several_objects_in_one_overlay(run, fake, photo, tmp_path) -> None:
     out = tmp_path / "out"
     ran = run(photo, "--box", "10,5,30,25", "--box", "40,5,50,15", "-o", out, "--json")

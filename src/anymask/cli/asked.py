@@ -39,6 +39,8 @@ class Request:
         All alternatives are wanted, not the best one.
     clip
         Points outside a picture are moved onto its border.
+    refine
+        How masks are made finer; see `anymask.ImagePredictor.predict`.
     """
 
     points: tuple[tuple[float, float], ...] = ()
@@ -48,6 +50,7 @@ class Request:
     mask_file: str | None = None
     all_masks: bool = False
     clip: bool = False
+    refine: str | None = None
 
     @classmethod
     def parse(
@@ -58,6 +61,7 @@ class Request:
         mask: Path | None,
         all_masks: bool = False,
         clip: bool = False,
+        refine: str | None = None,
     ) -> "Request":
         """From the options as they were typed; the mask's file is read.
 
@@ -90,6 +94,7 @@ class Request:
             boxes=tuple((a, b, c, d) for a, b, c, d in found),
             all_masks=all_masks,
             clip=clip,
+            refine=refine,
         )
         if mask is None:
             return request

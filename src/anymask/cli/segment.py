@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -42,6 +43,13 @@ if TYPE_CHECKING:
     from anymask.image import Picture
     from anymask.predict.image import ImagePredictor
     from anymask.variants import Variant
+
+
+class Refinement(StrEnum):
+    """Ways to make a mask finer; see `anymask.ImagePredictor.predict`."""
+
+    CROP = "crop"
+
 
 _OF_ONE_PICTURE = (ImageError, PromptError, DataError, MissingExtraError)
 
@@ -94,6 +102,10 @@ def segment(
     clip: Annotated[
         bool, typer.Option("--clip", help="Move points outside a picture onto its border.")
     ] = False,
+    refine: Annotated[
+        Refinement | None,
+        typer.Option("--refine", help="Finer borders: look again, in a crop around the object."),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -132,7 +144,9 @@ def segment(
     from anymask.variants import variant
 
     row = variant(model)
-    request = Request.parse(point or (), negative or (), box or (), mask, all_masks, clip)
+    request = Request.parse(
+        point or (), negative or (), box or (), mask, all_masks, clip, refine and refine.value
+    )
     inputs = Inputs(images, apart=output)
     folder = None
     if output is not None:
@@ -311,7 +325,9 @@ def find(predictor: "ImagePredictor", picture: "Picture", request: "Request") ->
     embedding = predictor.encode(picture)
     rles: list[Any] = []
     scores: list[float] = []
-    parts = predictor.predict_iter(embedding, multimask=request.multimask, **request.given)
+    parts = predictor.predict_iter(
+        embedding, multimask=request.multimask, refine=request.refine, **request.given
+    )
     for part in parts:
         for bits, known in zip(part.masks, part.scores, strict=True):
             best = int(known.argmax())

@@ -19,9 +19,10 @@ from anymask.mask_prompts import MaskKind
 from anymask.model import Model
 from anymask.predict.cache import EmbeddingCache
 from anymask.predict.embedding import ImageEmbedding as ImageEmbedding
-from anymask.predict.refine import look_closer
+from anymask.predict.refine import look_closer, zoom_of
 from anymask.predict.steps import decode, encode, fill_masks
 from anymask.prompts import Prompts, check_fits
+from anymask.variants import Zoom
 
 _BYTES_A_CELL = 500  # of the decoder, a prompt and a low-resolution cell; SAM 320, nano 420
 
@@ -148,6 +149,7 @@ class ImagePredictor:
         multimask: bool = True,
         clip: bool = False,
         kind: MaskKind | None = None,
+        refine: str | None = None,
     ) -> Prediction:
         """Masks of one prompt or of several.
 
@@ -168,17 +170,21 @@ class ImagePredictor:
             Move points outside onto the border.
         kind
             What a mask's numbers are: ``"binary"``, ``"probability"``, ``"logits"``; None tells.
+        refine
+            ``"crop"`` encodes a crop around each object and decodes the mask of the highest score
+            again, for finer borders at the price of an encoding a prompt. Points without a box gain
+            by it only in images of at least twice the model's input, and are left alone in others.
 
         Raises
         ------
         PromptError
-            A prompt is wrong, or the embedding is another model's.
+            A prompt or a setting is wrong, or the embedding is another model's.
         """
         prompts = self.prompts(
             embedding, points=points, labels=labels, boxes=boxes, masks=masks, clip=clip, kind=kind
         )
         warn_once(prompts.notes)
-        return self.predict_prompts(embedding, prompts, multimask=multimask)
+        return self.predict_prompts(embedding, prompts, multimask=multimask, refine=refine)
 
     def predict_iter(
         self,
@@ -191,6 +197,7 @@ class ImagePredictor:
         multimask: bool = True,
         clip: bool = False,
         kind: MaskKind | None = None,
+        refine: str | None = None,
     ) -> Iterator[Prediction]:
         """`predict` for very many prompts, some of them at a time and in their order.
 
@@ -200,7 +207,9 @@ class ImagePredictor:
             embedding, points=points, labels=labels, boxes=boxes, masks=masks, clip=clip, kind=kind
         )
         warn_once(prompts.notes)
-        return self._parts(embedding, prompts, multimask)
+        # now, so that a wrong setting is not first told with the first part
+        zoom = zoom_of(self.model, embedding.frame, prompts, self.zoom, refine)
+        return self._parts(embedding, prompts, multimask, zoom)
 
     def prompts(self, embedding: ImageEmbedding, **given: Any) -> Prompts:
         """Prompts on an image of this model, checked; takes what `Prompts.parse` takes.
@@ -223,11 +232,17 @@ class ImagePredictor:
         return prompts
 
     def predict_prompts(
-        self, embedding: ImageEmbedding, prompts: Prompts, *, multimask: bool = True
+        self,
+        embedding: ImageEmbedding,
+        prompts: Prompts,
+        *,
+        multimask: bool = True,
+        refine: str | None = None,
     ) -> Prediction:
         """`predict` for prompts that were checked before."""
         count, outputs = len(prompts), self._outputs(multimask)
-        parts = self._parts(embedding, prompts, multimask)
+        zoom = zoom_of(self.model, embedding.frame, prompts, self.zoom, refine)
+        parts = self._parts(embedding, prompts, multimask, zoom)
         if count <= self._at_once(embedding, outputs) and count:
             whole = next(parts)
             masks, scores, logits = whole.masks, whole.scores, whole.logits
@@ -255,14 +270,14 @@ class ImagePredictor:
         return max(1, self.max_bytes // (h * w * _BYTES_A_CELL + height * width * outputs))
 
     def _parts(
-        self, embedding: ImageEmbedding, prompts: Prompts, multimask: bool
+        self, embedding: ImageEmbedding, prompts: Prompts, multimask: bool, zoom: Zoom | None
     ) -> Iterator[Prediction]:
         at_once = self._at_once(embedding, self._outputs(multimask))
         device = self.model.device
         features = tuple(t.to(device) for t in embedding.features)
         for first in range(0, len(prompts), at_once):
             some = prompts.take(range(first, min(len(prompts), first + at_once)))
-            yield self._answer(embedding, features, some, multimask)
+            yield self._answer(embedding, features, some, multimask, zoom)
 
     @torch.inference_mode()
     def _answer(
@@ -271,6 +286,7 @@ class ImagePredictor:
         features: tuple[Tensor, ...],
         prompts: Prompts,
         multimask: bool,
+        zoom: Zoom | None,
     ) -> Prediction:
         count, frame, device = self._outputs(multimask), embedding.frame, self.model.device
         logits = torch.empty((len(prompts), count, *frame.logits), device=device)
@@ -281,8 +297,7 @@ class ImagePredictor:
             logits[group], scores[group] = answers
         masks = np.empty((len(prompts), count, *frame.image), bool)
         fill_masks(masks.reshape(-1, *frame.image), logits.flatten(0, 1), frame)
-        zoom = self.model.variant.zoom
-        if self.zoom and zoom is not None:
+        if zoom is not None:
             for p, best in enumerate(scores.argmax(1).tolist()):
                 one = prompts.take([p])
                 look = look_closer(self.model, embedding, one, logits[p, best], zoom)

@@ -1,8 +1,11 @@
-"""A second, closer look at small objects.
+"""A second, closer look at an object.
 
 The object (its box, or its first mask) is cut out with a margin, encoded again at its own scale,
 and decoded with the same prompt and the first logits. Interactive segmentation calls this zoom-in
 (Sofiiuk et al. 2022, arXiv:2102.06583).
+
+A model's row says for which objects this always happens; ``refine="crop"`` asks for it at every
+size, closer to the object and at the model's whole input (docs/LOG.md has the figures).
 
 Everything here is a function of (model, embedding, prompt, first answer).
 """
@@ -15,6 +18,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from anymask.errors import PromptError
 from anymask.frame import Frame
 from anymask.model import Model
 from anymask.predict.embedding import ImageEmbedding
@@ -26,6 +30,8 @@ Box = tuple[float, float, float, float]  # x0, y0, x1, y1, px with continuous ed
 
 _OUTSIDE = -4.0  # highest logit of what lies outside the crop: surely not the object
 _MOST_ENLARGED = 4  # a crop is not enlarged more than this: there is nothing more to see
+_MARGIN = 1.25  # side of a crop that was asked for, in sides of the object
+_SHRUNK = 0.5  # network px per image px, from which on a crop shows much that was not seen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,12 +63,45 @@ class Look:
         In the frame of the whole image, so that they can be fed back.
     score
         Predicted IoU.
+    frame, found
+        Of the window, and the logits in it: with the detail that `logits` has no room for.
     """
 
     window: Window
     mask: Bool[np.ndarray, "y x"]
     logits: Float[Tensor, "h w"]
     score: Float[Tensor, ""]
+    frame: Frame
+    found: Float[Tensor, "1 h2 w2"]
+
+
+def zoom_of(
+    model: Model, frame: Frame, prompts: Prompts, always: bool, refine: str | None
+) -> Zoom | None:
+    """How the objects of prompts are looked at again, or None.
+
+    Parameters
+    ----------
+    frame
+        Of the whole image.
+    always
+        Small objects are looked at again where the model's row provides for it.
+
+    Raises
+    ------
+    PromptError
+        ``setting``: there is no such way to refine.
+    """
+    if refine not in (None, "crop"):
+        raise PromptError(
+            "setting", "there is no such way to refine", given=refine, hint='give "crop" or None'
+        )
+    # A box holds the object, a first mask may have missed part of it, which a crop would cut off:
+    # that is worth it only where the crop shows more than the whole image did.
+    trusted = prompts.boxes is not None or max(frame.scale) <= _SHRUNK
+    if refine is not None and trusted:
+        return Zoom(below=math.inf, margin=_MARGIN, side=model.variant.spec.side)
+    return model.variant.zoom if always else None
 
 
 def look_closer(
@@ -74,8 +113,8 @@ def look_closer(
 ) -> Look | None:
     """A second look at one prompt's object, or None where it is large or nothing was found.
 
-    The crop is made around the prompt's box, else around the first mask. Output 0 answers, for
-    with the first logits the prompt is clear.
+    The crop is made around the prompt's box, else around the first mask. With the first logits the
+    prompt is clear, so that a single mask answers.
     """
     box = mask_box(logits, embedding.frame)
     if prompt.boxes is not None:
@@ -85,11 +124,14 @@ def look_closer(
     if window is None:
         return None
     frame = Frame.fit(window.size, model.variant.spec, zoom.side)
-    known = resample(logits[None], embedding.frame, frame, (window.x0, window.y0))
+    moved = move(prompt, window)
+    if model.variant.spec.mask_prompts:
+        known = resample(logits[None], embedding.frame, frame, (window.x0, window.y0))
+        moved = replace(moved, masks=known.cpu().numpy())
     pixels = np.ascontiguousarray(embedding.pixels[window.y0 : window.y1, window.x0 : window.x1])
-    moved = replace(move(prompt, window), masks=known.cpu().numpy())
-    outputs, scores = decode(model, encode(model, pixels, frame), moved, frame)
-    found = outputs[:, 0]
+    outputs, known_scores = decode(model, encode(model, pixels, frame), moved, frame)
+    answers, scores = model.variant.outputs.answer(outputs, known_scores, False)
+    found = answers[:, 0]
     masks = np.empty((1, *window.size), bool)
     fill_masks(masks, found, frame)
     return Look(
@@ -97,6 +139,8 @@ def look_closer(
         mask=masks[0],
         logits=_whole(logits, found, embedding.frame, frame, window),
         score=scores[0, 0],
+        frame=frame,
+        found=found,
     )
 
 
