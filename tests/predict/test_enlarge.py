@@ -1,10 +1,12 @@
-"""A window of enlarged logits is that part of the whole."""
+"""Enlarged logits, strip by strip, are those of the whole plane."""
 
 import numpy as np
 import pytest
 import torch
 
 from anymask.frame import Frame
+from anymask.mask_geometry import tight_boxes
+from anymask.mask_rle import decode_rle
 from anymask.nn.resize import upscale
 from anymask.predict.enlarge import Enlarger
 from anymask.variants import InputSpec
@@ -39,24 +41,22 @@ def test_mask_and_areas_are_those_of_the_whole(how, size, at):
     logits = blob(frame, at)
     got = Enlarger.of(frame).measure(logits, 0.5, 1.5)
     full = upscale(logits[None], frame.padded, frame.resized, size, how)[0].numpy()
-    whole = np.zeros(size, bool)
-    (x, y), (h, w) = got.corner, got.bits.shape
-    whole[y : y + h, x : x + w] = got.bits
+    whole = decode_rle(got.runs.rle())
     near = min(np.abs(full - level).min() for level in (-1.0, 0.5, 2.0))
     assert near > 1e-5  # no pixel lies so near a level that rounding decides
     assert (whole == (full > 0.5)).all()
+    assert got.box == tuple(tight_boxes(whole))
+    height, width = size
+    moved = Enlarger.of(frame).measure(logits, 0.5, 1.5, place=(3, 2), size=(height + 5, width + 4))
+    larger = decode_rle(moved.runs.rle())
+    assert (larger[2 : 2 + height, 3 : 3 + width] == whole).all()
+    assert larger.sum() == whole.sum()
     assert (got.high, got.low) == ((full > 2.0).sum(), (full > -1.0).sum())
-
-
-def test_a_small_mask_has_a_small_window():
-    frame = Frame.fit((800, 800), spec("bilinear"))
-    got = Enlarger.of(frame).measure(blob(frame, 0.5) - 3, 0.0, 1.0)
-    assert got.bits.any()
-    assert max(got.bits.shape) < 600
 
 
 def test_logits_below_everything_give_an_empty_window_of_no_stability():
     frame = Frame.fit((80, 80), spec("twice"))
     got = Enlarger.of(frame).measure(torch.full(frame.logits, -9.0), 0.0, 1.0)
-    assert not got.bits.any()
+    assert not decode_rle(got.runs.rle()).any()
+    assert got.box == (0, 0, 0, 0)
     assert np.isnan(got.stability)

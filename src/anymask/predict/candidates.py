@@ -1,8 +1,8 @@
 """Points on an encoded image to the masks that are good enough, as run lengths.
 
 The steps of SAM's generator in the order that costs least: the score first, then the mask at low
-resolution, then its enlarged window, from which stability and run lengths come. A full bitmap of
-one mask at a time exists, never more.
+resolution, then its enlarged window, strip by strip, from which stability and run lengths come. A
+full bitmap of a mask never exists.
 """
 
 from collections.abc import Iterable
@@ -15,7 +15,6 @@ from torch import Tensor
 
 from anymask.frame import Frame
 from anymask.mask_rle import Rle
-from anymask.mask_windows import box_of_bits, encode_window
 from anymask.model import Model
 from anymask.predict.enlarge import Enlarger
 from anymask.predict.everything_settings import Settings
@@ -89,16 +88,19 @@ class Collector:
         self, logits: Float[Tensor, "h w"], score: float, point: Float64[np.ndarray, " 2"]
     ) -> "Candidate | None":
         """Enlarge a mask; None if it is not stable. For any number of threads."""
-        settings, (left, top) = self._settings, self._place
+        settings = self._settings
         got = self._enlarger.measure(
-            logits, settings.mask_threshold, settings.stability_score_offset
+            logits,
+            settings.mask_threshold,
+            settings.stability_score_offset,
+            place=self._place,
+            size=self._size,
         )
         if not got.stability >= settings.stability_score_thresh:
             return None  # NaN, too
-        x, y = got.corner
-        rle = encode_window(got.bits, (x + left, y + top), self._size)
-        box = box_of_bits(got.bits, got.corner)
-        return Candidate(rle=rle, score=score, stability=got.stability, box=box, point=point)
+        return Candidate(
+            rle=got.runs.rle(), score=score, stability=got.stability, box=got.box, point=point
+        )
 
     def add(self, found: "Iterable[Candidate | None]") -> None:
         """Keep what was found, in this order."""

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from anymask.frame import Frame
+from anymask.mask_windows import ColumnRuns, box_of_bits
 from anymask.nn.resize import upscale
 
 _STRIP = 256  # px of the image at one time: a strip touches few of the low-resolution cells
@@ -85,16 +86,16 @@ class Measured:
 
     Attributes
     ----------
-    bits
-        The mask in its window.
-    corner
-        (x, y) of the window in the image, px.
+    runs
+        The mask, in the whole image.
+    box
+        First and last pixel x0, y0, x1, y1, px of what was enlarged; zeros for an empty mask.
     high, low
         Pixels above the raised and the lowered threshold.
     """
 
-    bits: Bool[np.ndarray, "h w"]
-    corner: tuple[int, int]
+    runs: ColumnRuns
+    box: tuple[int, int, int, int]
     high: int
     low: int
 
@@ -123,26 +124,52 @@ class Enlarger:
         return cls(rows=axes[0], columns=axes[1])
 
     @torch.inference_mode()
-    def measure(self, logits: Float[Tensor, "h w"], threshold: float, offset: float) -> Measured:
+    def measure(
+        self,
+        logits: Float[Tensor, "h w"],
+        threshold: float,
+        offset: float,
+        *,
+        place: tuple[int, int] = (0, 0),
+        size: tuple[int, int] | None = None,
+    ) -> Measured:
         """The mask above a threshold, and its areas at thresholds moved up and down.
+
+        A strip of columns at a time becomes run lengths: there is no bitmap of the whole.
 
         Parameters
         ----------
         logits
             Of one mask, on the CPU.
+        place, size
+            (x, y) of the frame's image in a larger one, and the larger one's (H, W), px.
         """
         above = (logits > threshold - abs(offset)).numpy()
         if not (self.rows.convex and self.columns.convex):
             above[:] = True  # a pixel may be above where all of its cells are below
         y0, y1 = self.rows.window(np.flatnonzero(above.any(1)))
         x0, x1 = self.columns.window(np.flatnonzero(above.any(0)))
-        bits = np.zeros((y1 - y0, x1 - x0), bool)
-        high = low = 0
-        for rows, cells, down in self.rows.strips(y0, y1):
-            tall = down @ logits[cells]
-            for columns, across_cells, across in self.columns.strips(x0, x1):
-                full = (tall[:, across_cells] @ across.T).numpy()
-                bits[rows, columns] = full > threshold
+        own = len(self.rows.weights), len(self.columns.weights)
+        runs, boxes, high, low = ColumnRuns(size or own), [], 0, 0
+        rows = self.rows.strips(y0, y1)
+        for columns, across_cells, across in self.columns.strips(x0, x1):
+            narrow = logits[:, across_cells] @ across.T
+            bits = np.zeros((y1 - y0, narrow.shape[1]), bool)
+            for pixels, cells, down in rows:
+                full = (down @ narrow[cells]).numpy()
+                bits[pixels] = full > threshold
                 high += int(np.count_nonzero(full > threshold + offset))
                 low += int(np.count_nonzero(full > threshold - offset))
-        return Measured(bits=bits, corner=(x0, y0), high=high, low=low)
+            at = x0 + columns.start
+            runs.add(bits, (at + place[0], y0 + place[1]))
+            if bits.any():
+                boxes.append(box_of_bits(bits, (at, y0)))
+        return Measured(runs=runs, box=_around(boxes), high=high, low=low)
+
+
+def _around(boxes: list[tuple[int, int, int, int]]) -> tuple[int, int, int, int]:
+    """The box of all boxes."""
+    if not boxes:
+        return 0, 0, 0, 0
+    x0, y0, x1, y1 = zip(*boxes, strict=True)
+    return min(x0), min(y0), max(x1), max(y1)
