@@ -17,7 +17,7 @@ PACKAGE = Path(anymask.__file__).parent
 # A part is a folder, or a file at the top. The nouns are one part: image, prompts, masks, frame and
 # variants, and helpers named after them (image_color, prompt_checks, mask_geometry ...). So is the
 # model with its helpers (model_devices ...).
-NOUN = re.compile(r"(image|prompt|mask|frame|variant|generated)s?(_\w+)?")
+NOUN = re.compile(r"(image|prompt|mask|frame|variant|generated|detector|text)s?(_\w+)?")
 MODEL = re.compile(r"model(_\w+)?")
 
 # part: what it is built on. What those are built on is open to it too; `errors` is open to all

@@ -14,6 +14,7 @@ import anymask
 # name: the parameters a caller may use, in order ("*" opens those given by name alone)
 CALLS = {
     "load": "name * checkpoint device dtype",
+    "load_detector": "name * weights device",
     "read_image": "source * partial frame background range bands layout max_pixels",
     "ImagePredictor": "model * cache zoom",
     "ImagePredictor.encode": "self image",
@@ -24,6 +25,8 @@ CALLS = {
     "Masks.keep": "self index",
     "MaskGenerator.generate": "self image * roi",
     "MaskGenerator.generate_many": "self images * together",
+    "TextPredictor": "model detector * settings",
+    "TextPredictor.predict": "self image text * tiles",
     "TiledPredictor": "model * tile overlap",
     "TiledPredictor.predict": "self image * points labels boxes clip",
 }
@@ -39,10 +42,13 @@ NAMES = {
     "Note",
     "Prediction",
     "Prompts",
+    "TextMasks",
+    "TextPredictor",
     "TiledPredictor",
     "VARIANTS",
     "Variant",
     "load",
+    "load_detector",
     "read_image",
 }
 

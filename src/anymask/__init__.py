@@ -14,8 +14,11 @@ if TYPE_CHECKING:
     from anymask.model import Model, load
     from anymask.predict.everything import MaskGenerator
     from anymask.predict.image import ImageEmbedding, ImagePredictor, Prediction
+    from anymask.predict.text import TextPredictor
+    from anymask.predict.text_load import load_detector
     from anymask.predict.tiles import TiledPredictor
     from anymask.prompts import Prompts
+    from anymask.text_masks import TextMasks
     from anymask.variants import VARIANTS, Variant
 
 __version__ = "0.1.0"
@@ -32,10 +35,13 @@ _HOME = {
     "Note": "anymask.errors",
     "Prediction": "anymask.predict.image",
     "Prompts": "anymask.prompts",
+    "TextMasks": "anymask.text_masks",
+    "TextPredictor": "anymask.predict.text",
     "TiledPredictor": "anymask.predict.tiles",
     "VARIANTS": "anymask.variants",
     "Variant": "anymask.variants",
     "load": "anymask.model",
+    "load_detector": "anymask.predict.text_load",
     "read_image": "anymask.image",
 }
 __all__ = [
@@ -51,9 +57,12 @@ __all__ = [
     "Note",
     "Prediction",
     "Prompts",
+    "TextMasks",
+    "TextPredictor",
     "TiledPredictor",
     "Variant",
     "load",
+    "load_detector",
     "read_image",
 ]
 
