@@ -19,6 +19,7 @@ from anymask.formats.records import (
     NO_CATEGORY,
     Category,
     Loss,
+    PackedWriter,
     Record,
     RecordSet,
     SetWriter,
@@ -106,11 +107,20 @@ class Conversion:
         DataError
             ``format-read-only``.
         OutputError
-            ``name-clash``, ``name-unsafe``, ``name-too-long``, ``name-outside``; ``file-exists``;
-            ``folder-read-only`` and others of `ensure_folder`.
+            ``pictures-needed``; ``name-clash``, ``name-unsafe``, ``name-too-long``,
+            ``name-outside``; ``file-exists``; ``folder-read-only`` and others of `ensure_folder`.
         """
         writer = self._writer(())
         stems = [self.data.stem_of(image_id) for image_id in self.data.ids]
+        if isinstance(writer, PackedWriter):
+            if self.pictures != "copy":
+                raise OutputError(
+                    "pictures-needed",
+                    "this file has its pictures inside: they must be copied",
+                    where=str(self.root),
+                    hint="pass --copy-images too, or name a folder for masks alone",
+                )
+            check_clashes([writer.member(stem) for stem in stems])
         paths = [writer.path(stem) for stem in (["a"] if self.single else stems)]
         check_clashes([str(path) for path in paths])
         for path in paths:
@@ -183,7 +193,7 @@ class Conversion:
         if self.pictures or record.image_path() is not None:
             check_picture(record)
         notes = list(record.notes)
-        if self.pictures:
+        if self.pictures and not isinstance(writer, PackedWriter):
             notes += self._place(record, writer.picture_path(record.file_name))
         notes += writer.add(record)
         counts.note(notes, record.where)

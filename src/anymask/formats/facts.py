@@ -1,10 +1,12 @@
-"""What a model says of its mask, as JSON has it: scores, points, the part that was looked at."""
+"""What is known of a mask beside its pixels: the number, and what a model says of it, as JSON has
+it: scores, points, the part that was looked at.
+"""
 
 from collections.abc import Mapping
 from typing import Any
 
 from anymask.formats.checks import number, numbers, plain
-from anymask.formats.records import Annotation, Box
+from anymask.formats.records import Annotation, Box, Record, Remarks
 
 
 def facts_of(row: Mapping[str, object]) -> dict[str, Any]:
@@ -31,3 +33,17 @@ def facts_to_row(annotation: Annotation) -> dict[str, object]:
         "stability_score": annotation.stability_score,
     }
     return {key: value for key, value in row.items() if value is not None}
+
+
+def say_dropped(record: Record, remarks: Remarks) -> None:
+    """Say whose ids and scores go, for formats that have no place for them.
+
+    Ids that only count the masks of a picture, from 0 or 1, are made anew by reading.
+    """
+    ids = [each.id for each in record.annotations]
+    counted = any(ids == list(range(first, first + len(ids))) for first in (0, 1))
+    for each in record.annotations:
+        if not counted:
+            remarks.dropped("id-lost", "its id is not kept", at=f"id {each.id}")
+        if facts_to_row(each):
+            remarks.dropped("scores-lost", "what a model said is not kept", at=f"id {each.id}")

@@ -42,6 +42,7 @@ from anymask.mask_rle import Rle, area_of, pack_runs, runs_of
 _PALETTE, _GREY16 = 255, 65535  # most objects of each kind
 _LARGEST_TEXT = 2**25  # bytes: Pillow reads twice as many
 _MOST_PIXELS = 500_000_000
+_OURS = ".panoptic"  # ends what `anymask everything` calls a label map
 _VOID = 255  # what others write where it is not known whose a pixel is
 
 
@@ -142,24 +143,32 @@ def open_set(path: Path, options: ReadOptions) -> FileSet:
         strict ``void-left-out``.
     """
     root = path / "labels" if (path / "labels").is_dir() else path
-    ids = [name for name in find_files(root, ".png") if not name.startswith("images/")]
+    ids = _maps(root)
     folders = [options.images] if options.images else [path / "images", path.parent / "images"]
     places = tuple(Pictures(folder) for folder in folders)
     return FileSet(
         name=path.resolve().name,
         path=path,
-        ids=tuple(ids),
+        ids=ids,
         strict=options.strict,
         _read=partial(_read, root, places),
     )
 
 
 def looks_like(path: Path) -> bool:
-    """Whether the first PNG of a folder is a palette picture or grey of 16 bits."""
+    """Whether the first PNG of a folder is a palette picture or grey of 16 bits.
+
+    In folders inside, names that `anymask everything` gives to label maps are looked for alone.
+    """
     if not path.is_dir():
         return False
     root = path / "labels" if (path / "labels").is_dir() else path
-    first = next((file for file in sorted(root.glob("*.png")) if file.is_file()), None)
+    try:
+        names = _maps(root)
+    except DataError:
+        return False
+    likely = (root / f"{n}.png" for n in names if "/" not in n or n.endswith(_OURS))
+    first = next((file for file in likely if file.is_file()), None)
     if first is None:
         return False
     with first.open("rb") as file:
@@ -168,6 +177,15 @@ def looks_like(path: Path) -> bool:
     return head.startswith(b"\x89PNG") and (
         colours == b"\x03" or (deep, colours) == (b"\x10", b"\0")
     )
+
+
+def _maps(root: Path) -> tuple[str, ...]:
+    """Relative paths of label maps, without ending; those of `anymask everything` alone if any.
+
+    Beside them may be other pictures of what was found.
+    """
+    names = tuple(name for name in find_files(root, ".png") if not name.startswith("images/"))
+    return tuple(name for name in names if name.endswith(_OURS)) or names
 
 
 def _read(root: Path, places: tuple[Pictures, ...], name: str, remarks: Remarks) -> Record:

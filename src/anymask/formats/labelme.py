@@ -30,6 +30,7 @@ from anymask.formats.checks import (
     plain,
     to_json,
 )
+from anymask.formats.facts import say_dropped
 from anymask.formats.file_sets import FileSet, FileWriter, find_files, picture_of
 from anymask.formats.json_stream import keys
 from anymask.formats.members import Source
@@ -55,6 +56,7 @@ def record_json(record: Record, remarks: Remarks) -> bytes:
     """The JSON of one picture; what LabelMe has no place for is said."""
     height, width = record.size
     shapes: list[dict[str, object]] = []
+    say_dropped(record, remarks)
     for group, annotation in enumerate(record.annotations, start=1):
         at = f"id {annotation.id}"
         if annotation.ignore is not None:

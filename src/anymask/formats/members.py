@@ -25,14 +25,29 @@ class Source(Protocol):
 
 
 class Folder:
-    """Files side by side in a folder."""
+    """Files in a folder and in the folders inside of it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def names(self) -> list[str]:
-        """All files, in no order; subfolders are not entered."""
-        return [entry.name for entry in self.path.iterdir() if entry.is_file()]
+        """All files, in no order; hidden folders and links to folders are not entered."""
+        found: list[str] = []
+        waiting = [""]
+        while waiting:
+            inner = waiting.pop()
+            try:
+                with os.scandir(self.path / inner) as entries:
+                    for entry in entries:
+                        if entry.is_file():
+                            found.append(inner + entry.name)
+                        elif entry.is_dir(follow_symlinks=False) and entry.name[0] != ".":
+                            waiting.append(f"{inner}{entry.name}/")
+            except OSError as error:
+                raise DataError(
+                    "set-unreadable", f"cannot read ({error.strerror})", where=self.where(inner)
+                ) from error
+        return found
 
     def where(self, name: str) -> str:
         return str(self.path / name)

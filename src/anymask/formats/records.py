@@ -221,6 +221,15 @@ class SetWriter(Protocol):
         ...
 
 
+@runtime_checkable
+class PackedWriter(SetWriter, Protocol):
+    """One file that has the pictures in it too: `add` takes them from their records."""
+
+    def member(self, stem: str) -> str:
+        """What a picture's masks are called inside; two pictures must not share it."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadOptions:
     """How a set is read.
@@ -287,6 +296,10 @@ class Remarks:
         if self.strict:
             where = f"{self.where}: {at}" if at else self.where
             raise DataError(code, text, where=where, hint="mend it, or leave strict out")
+        self.dropped(code, text, at=at)
+
+    def dropped(self, code: str, text: str, *, at: str = "") -> None:
+        """Something goes that no file of the format has a place for; no error if strict."""
         self.notes.append(Loss(code, f"{at}: {text}" if at else text))
 
     def say(self, code: str, text: str) -> None:

@@ -1,8 +1,8 @@
 """SA-1B's layout: pairs of a picture and a JSON of its masks, in a folder or a tar.
 
-A set is a folder or an uncompressed tar of ``<id>.jpg`` (or ``.png``) and ``<id>.json``. The id is
-the stem of the pair's file name. Names and ids written inside a JSON are never used as paths. A
-JSON is
+A set is a folder or an uncompressed tar of ``<id>.jpg`` (or ``.png``) and ``<id>.json``, in folders
+inside too. The id is the pair's path without ending (`anymask.formats.sa1b_pairs`). Names and ids
+written inside a JSON are never used as paths. A JSON is
 
     {"image": {"image_id", "width", "height", "file_name"}, "annotations": [...]}
 
@@ -11,9 +11,10 @@ are known, ``predicted_iou``, ``point_coords``, ``crop_box`` and ``stability_sco
 ``category``, ``category_id``, ``iscrowd`` and ``ignore``. Boxes go from edge to edge.
 """
 
+import contextlib
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
@@ -32,7 +33,7 @@ from anymask.formats.checks import (
     to_json,
 )
 from anymask.formats.facts import facts_of, facts_to_row
-from anymask.formats.file_sets import FileWriter, named_picture, plain_stem
+from anymask.formats.file_sets import FileWriter, find_files, named_picture, plain_stem
 from anymask.formats.json_stream import keys
 from anymask.formats.members import Folder, Source, Tar
 from anymask.formats.pictures import Pictures
@@ -45,10 +46,11 @@ from anymask.formats.records import (
     WriteOptions,
     of_generated,
 )
+from anymask.formats.sa1b_pairs import Pairs, find_pairs
+from anymask.formats.sa1b_tar import TarWriter
 from anymask.generated import GeneratedMasks
 from anymask.mask_rle import area_of, runs_of
 
-_PICTURES = (".jpg", ".jpeg", ".png")
 _VAL_BELOW = 26  # of 256: about a tenth of all ids
 
 
@@ -63,7 +65,7 @@ class Sa1bSet:
     path
         Where it lies.
     ids
-        Ids of all pairs, sorted.
+        Ids of all pairs, sorted; with ``/`` where they lie in folders inside.
     unannotated
         Stems of pictures without a JSON, sorted; they are left out of `ids`.
     strict
@@ -76,7 +78,7 @@ class Sa1bSet:
     unannotated: tuple[str, ...]
     strict: bool = False
     _source: Source = field(repr=False)
-    _pairs: Mapping[str, tuple[str | None, str]] = field(repr=False)  # id -> picture, JSON
+    _pairs: Pairs = field(repr=False)
     _apart: Pictures | None = field(default=None, repr=False)  # where other pictures are
 
     def __len__(self) -> int:
@@ -128,7 +130,7 @@ class Sa1bSet:
             source, picture = self._apart.source, found
         return Record(
             image_id=image_id,
-            file_name=_stated_name(decoded, image_id) if picture is None else _last(picture),
+            file_name=_file_name(decoded, image_id, picture),
             size=size,
             annotations=annotations,
             where=where,
@@ -182,13 +184,13 @@ def open_sa1b(
             given=str(path),
             hint="give a folder or an uncompressed tar of <id>.jpg and <id>.json",
         )
-    pairs, unannotated = _pair(source, alone)
+    pairs, unannotated = find_pairs(source, alone=alone, packed=isinstance(source, Tar))
     if not pairs:
         raise DataError(
             "set-empty",
             "no pair of <id>.jpg (or .png) and <id>.json was found",
             where=str(path),
-            hint="SA-1B's layout is wanted, files side by side",
+            hint="SA-1B's layout is wanted, the two side by side",
         )
     return Sa1bSet(
         name=name,
@@ -206,21 +208,31 @@ def open_set(path: Path, options: ReadOptions) -> Sa1bSet:
     return _reopened(path, options.strict, True, options.images)
 
 
-def writer(root: Path, options: WriteOptions) -> FileWriter:
-    """JSONs and pictures side by side in a folder, as `open_sa1b` takes them."""
+def writer(root: Path, options: WriteOptions) -> FileWriter | TarWriter:
+    """JSONs and pictures side by side, as `open_sa1b` takes them; in a tar if it is called so."""
 
     def make(record: Record, remarks: Remarks) -> bytes:
         return record_json(record)
 
+    if root.suffix.lower() == ".tar":
+        return TarWriter(root, record_json)
     return FileWriter(root, ".json", make, flat=True)
 
 
 def looks_like(path: Path) -> bool:
-    """Whether it is a tar, or a folder whose first JSON is about one image."""
+    """Whether it is a tar, or a folder whose first JSON is about one image.
+
+    A JSON beside a label map, ``a.jpg.panoptic.json``, only repeats it.
+    """
     if path.is_file():
         return path.suffix.lower() == ".tar"
     first = next(iter(sorted(path.glob("*.json"))), None)
-    return first is not None and {"image", "annotations"} <= keys(first)
+    if first is None:
+        with contextlib.suppress(DataError):
+            first = path / f"{find_files(path, '.json')[0]}.json"
+    if first is None or first.name.endswith(".panoptic.json"):
+        return False
+    return {"image", "annotations"} <= keys(first)
 
 
 def parse_record(
@@ -314,51 +326,19 @@ def _reopened(path: Path, strict: bool, alone: bool, apart: Path | None) -> Sa1b
     )
 
 
-def _last(name: str) -> str:
-    """The file's name without what a tar has before it."""
-    return PurePosixPath(name).name
-
-
-def _stated_name(table: object, image_id: str) -> str:
-    """The picture's file name as the JSON states it; never a path."""
+def _file_name(table: object, image_id: str, picture: str | None) -> str:
+    """The picture's, in the folder of the id: as it lies there, else as the JSON states it."""
     full = named_picture(image_id)
-    if full is not None:
+    if picture is None and full is not None:
         return full
+    name = _stated(table, image_id) if picture is None else PurePosixPath(picture).name
+    return str(PurePosixPath(image_id).with_name(name))
+
+
+def _stated(table: object, image_id: str) -> str:
+    """The name that a JSON states, without folders, where it agrees with the id."""
+    stem = PurePosixPath(image_id).name
     image = table.get("image") if isinstance(table, dict) else None
     stated = image.get("file_name") if isinstance(image, dict) else None
-    name = _last(stated.replace("\\", "/")) if isinstance(stated, str) else ""
-    return name if image_id in (PurePosixPath(name).stem, name) else f"{image_id}.jpg"
-
-
-def _pair(source: Source, alone: bool) -> tuple[dict[str, tuple[str | None, str]], tuple[str, ...]]:
-    """Pictures and JSONs by stem, and the stems of pictures that have no JSON.
-
-    A JSON may also be named after its picture in full, ``a.jpg.json`` as `anymask everything` does.
-    """
-    pictures: dict[str, str] = {}
-    tables: dict[str, str] = {}
-    names = set(source.names())
-    for name in sorted(names):
-        file = PurePosixPath(name)
-        kind = file.suffix.lower()
-        if file.name.startswith(".") or kind not in (*_PICTURES, ".json"):
-            continue
-        named = kind != ".json" and f"{name}.json" in names
-        key, found = file.name if named else file.stem, tables if kind == ".json" else pictures
-        if key in found:
-            raise DataError(
-                "pair-ambiguous",
-                f"two files have the id {key!r}",
-                given=[found[key], name],
-                where=source.where(name),
-            )
-        found[key] = name
-    for stem, name in tables.items():
-        if stem not in pictures and not alone:
-            raise DataError(
-                "pair-broken", f"{stem}.jpg (or .png) is missing", where=source.where(name)
-            )
-    pairs: dict[str, tuple[str | None, str]] = {
-        stem: (pictures.get(stem), name) for stem, name in tables.items()
-    }
-    return pairs, tuple(sorted(pictures.keys() - tables.keys()))
+    name = PurePosixPath(stated.replace("\\", "/")).name if isinstance(stated, str) else ""
+    return name if stem in (PurePosixPath(name).stem, name) else f"{stem}.jpg"

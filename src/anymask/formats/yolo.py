@@ -19,6 +19,7 @@ from jaxtyping import Float
 
 from anymask.errors import DataError, Note, OutputError
 from anymask.formats.atomic import write_atomic
+from anymask.formats.facts import say_dropped
 from anymask.formats.file_sets import FileSet, FileWriter, find_files
 from anymask.formats.outlines import filled
 from anymask.formats.pictures import Pictures, picture_sizes
@@ -113,6 +114,7 @@ class Writer(FileWriter):
     def _text(self, record: Record, remarks: Remarks) -> bytes:
         height, width = record.size
         lines = []
+        say_dropped(record, remarks)
         for annotation in record.annotations:
             at = f"id {annotation.id}"
             if annotation.category is None:
