@@ -80,7 +80,8 @@ class MaskGenerator:
     multimask_output
         Three masks a point, or one.
     memory_mb
-        What generating may take beside the model, the image and the result, MB.
+        What generating may take beside the model, the image and the result, MB; torch itself takes
+        some 50 MB more, once.
     mode
         ``"exact"`` is the official result; ``"fast"`` finds nearly the same masks sooner, see
         `anymask.predict.everything_fast`.
