@@ -9,10 +9,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from anymask.cli.asked_find import find
 from anymask.cli.common import (
     SOME_FAILED,
     JsonList,
@@ -38,6 +39,7 @@ from anymask.errors import (
 if TYPE_CHECKING:
     from anymask.cli.asked import Request
     from anymask.cli.inputs import Inputs, Item
+    from anymask.cli.segment_text import WordsRequest
     from anymask.formats.folder import ResultFolder
     from anymask.formats.result import Result
     from anymask.image import Picture
@@ -86,6 +88,23 @@ def segment(
             "--mask", metavar="FILE", help="A rough mask to refine: black and white, or .npy."
         ),
     ] = None,
+    text: Annotated[
+        list[str] | None,
+        typer.Option("--text", "-t", metavar="WORDS", help="All things of a name; repeatable."),
+    ] = None,
+    detector: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME", help="For --text: coco, grounding-dino-tiny, grounding-dino-base, sam3."
+        ),
+    ] = "coco",
+    detector_weights: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Files of the detector.")
+    ] = None,
+    tiles: Annotated[
+        int | None,
+        typer.Option(metavar="PX", help="For --text: look for small things in tiles of this side."),
+    ] = None,
     model: Annotated[
         str, typer.Option("--model", "-m", metavar="NAME", help="See: anymask models.")
     ] = "nano",
@@ -129,6 +148,9 @@ def segment(
     x to the right, y down. A single point may mean a part or the whole: the mask of the highest
     score is taken.
 
+    --text finds all things of a name. Its overlay carries the names; single masks are in the JSON
+    alone.
+
     Into OUT go, for each picture, an overlay to look at, the object cut out (RGBA with softened
     edges, cut to its box), the mask (255 on the object), and JSON with COCO run lengths, outlines,
     box, area and score.
@@ -140,19 +162,28 @@ def segment(
 
     from anymask.cli.asked import Request
     from anymask.cli.inputs import Inputs
+    from anymask.cli.segment_text import WordsRequest
     from anymask.formats.folder import ResultFolder
     from anymask.variants import variant
 
     row = variant(model)
-    request = Request.parse(
-        point or (), negative or (), box or (), mask, all_masks, clip, refine and refine.value
-    )
+    words = None
+    if text:
+        words = WordsRequest.parse(text, detector, detector_weights, tiles, device)
+        if point or negative or box or mask or all_masks or refine is not None:
+            problem = "words find their objects alone; leave --point, --box and others out"
+            raise typer.BadParameter(problem, param_hint="--text")
+        request = Request()
+    else:
+        request = Request.parse(
+            point or (), negative or (), box or (), mask, all_masks, clip, refine and refine.value
+        )
     inputs = Inputs(images, apart=output)
     folder = None
     if output is not None:
         folder = ResultFolder(
             root=output,
-            count=request.count,
+            count=0 if words else request.count,  # nobody knows how many a word finds
             alternatives=request.all_masks,
             overwrite=overwrite,
             skip=skip,
@@ -162,6 +193,7 @@ def segment(
 
     run = _Run(
         request=request,
+        words=words,
         row=row,
         folder=folder,
         load=lambda: _load(row.name, checkpoint, device),
@@ -192,6 +224,7 @@ class _Run:
     """One run over pictures: what is asked, where results go, and what came of it so far."""
 
     request: "Request"
+    words: "WordsRequest | None"
     row: "Variant"
     folder: "ResultFolder | None"
     load: "Callable[[], ImagePredictor]"
@@ -258,15 +291,24 @@ class _Run:
         from anymask.frame import Frame
 
         picture = _read(item)
+        if self.words is not None:
+            return self.kept(item, self.words.find(self.ready, picture))
         height, width = picture.pixels.shape[:2]
         prompts = self.request.check(Frame.fit((height, width), self.row.spec))
+        result = find(self.ready(), picture, self.request)
+        notes = (*prompts.notes, *result.notes)
+        return self.kept(item, replace(result, asked=self.request.asked(prompts), notes=notes))
+
+    def ready(self) -> "ImagePredictor":
+        """The predictor, loaded the first time: everything that can be refused has been."""
         if self.predictor is None:
-            self.predictor = self.load()  # everything that can be refused has been
-        result = find(self.predictor, picture, self.request)
-        notes = (*self.predictor.model.notes, *prompts.notes, *result.notes)
-        result = replace(
-            result, file=item.path, asked=self.request.asked(prompts), notes=_once(notes)
-        )
+            self.predictor = self.load()
+        return self.predictor
+
+    def kept(self, item: "Item", result: "Result") -> "tuple[Result, list[Path]]":
+        """The result of a picture by its name, and its files."""
+        notes = (*self.ready().model.notes, *result.notes)
+        result = replace(result, file=item.path, notes=_once(notes))
         files = [] if self.folder is None else self.folder.write(result, item.name)
         return result, files
 
@@ -313,42 +355,6 @@ class _Run:
         if code not in self.noted:
             self.noted.add(code)
             say(f"note: {code}: {text}")
-
-
-def find(predictor: "ImagePredictor", picture: "Picture", request: "Request") -> "Result":
-    """The masks that are asked for; several boxes are decoded some at a time."""
-    import numpy as np
-
-    from anymask.formats.result import Result
-    from anymask.masks import Masks
-
-    embedding = predictor.encode(picture)
-    rles: list[Any] = []
-    scores: list[float] = []
-    parts = predictor.predict_iter(
-        embedding, multimask=request.multimask, refine=request.refine, **request.given
-    )
-    for part in parts:
-        for bits, known in zip(part.masks, part.scores, strict=True):
-            best = int(known.argmax())
-            chosen = slice(None) if request.all_masks else slice(best, best + 1)
-            some = Masks.from_bits(bits[chosen], known[chosen].tolist())
-            rles += some.rles
-            scores += some.scores.tolist()
-    height, width = picture.pixels.shape[:2]
-    masks = Masks(size=(height, width), rles=tuple(rles), scores=np.array(scores, np.float32))
-    notes = embedding.notes
-    if len(masks) and not masks.areas.all():
-        empty = [str(i + 1) for i in np.flatnonzero(masks.areas == 0)]
-        notes = (*notes, Note("mask-empty", f"no pixel belongs to mask {', '.join(empty)}"))
-    return Result(
-        file="",
-        pixels=picture.pixels,
-        masks=masks,
-        asked=(),
-        alternatives=request.all_masks,
-        notes=notes,
-    )
 
 
 def _read(item: "Item") -> "Picture":

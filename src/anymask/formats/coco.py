@@ -9,7 +9,8 @@ and each mask
      "area": pixels,
      "score": predicted IoU,
      "polygons": [[outer ring, hole, ...], ...],         rings of [x, y] along pixel edges
-     "prompts": {"points", "labels", "box", "mask"}}     what was pointed at, as far as given
+     "prompts": {"points", "labels", "box", "mask",      what was pointed at, as far as given;
+                 "text", "name", "detector_score"}}      for words: box and score of the detector
 
 Numbers are plain, text is ASCII. Data sets of COCO's layout are read by `coco_set` and written by
 `coco_writer`.
@@ -119,6 +120,12 @@ def _asked_to_entry(asked: Asked) -> Entry:
         entry["box"] = [float(v) for v in asked.box]
     if asked.mask is not None:
         entry["mask"] = asked.mask
+    if asked.text is not None:
+        entry["text"] = asked.text
+    if asked.name is not None:
+        entry["name"] = asked.name
+    if asked.detector_score is not None:
+        entry["detector_score"] = _shortest(np.float32(asked.detector_score))
     return entry
 
 

@@ -199,9 +199,33 @@ def _draw_asked(drawn: UInt8[np.ndarray, "H W 3"], asked: Sequence[Asked], width
             color = _WHITE if len(asked) == 1 else COLORS[i % len(COLORS)]
             first, last = _fixed(x0 - 0.5, y0 - 0.5), _fixed(x1 - 0.5, y1 - 0.5)
             cv2.rectangle(drawn, first, last, color, max(1, width // 2), cv2.LINE_AA, _SHIFT)
+    for i, each in enumerate(asked):
+        if each.text is not None and each.box is not None:
+            _draw_label(drawn, each.text, each.box, COLORS[i % len(COLORS)], width)
     for each in asked:
         for (x, y), label in zip(each.points, each.labels, strict=True):
             _draw_click(drawn, x, y, label == 1, width)
+
+
+def _draw_label(
+    drawn: UInt8[np.ndarray, "H W 3"],
+    text: str,
+    box: tuple[float, float, float, float],
+    color: Color,
+    width: int,
+) -> None:
+    """A word on a plate of the object's colour, at its box's upper corner and in the picture."""
+    font, size = cv2.FONT_HERSHEY_SIMPLEX, 0.2 * width + 0.05  # OpenCV's letters are ASCII
+    shown = text.encode("ascii", "replace").decode()[:40]
+    thick = max(1, round(0.5 * width))
+    (w, h), base = cv2.getTextSize(shown, font, size, thick)
+    x = max(0, min(round(box[0]), drawn.shape[1] - w - 2 * width))
+    y = max(0, min(round(box[1]), drawn.shape[0] - h - base - 2 * width))
+    dark = sum(color) < 384
+    corner = x + w + 2 * width, y + h + base + 2 * width
+    cv2.rectangle(drawn, (x, y), corner, color, -1)
+    ink = _WHITE if dark else _SHADE
+    cv2.putText(drawn, shown, (x + width, y + h + width), font, size, ink, thick, cv2.LINE_AA)
 
 
 def _draw_click(

@@ -23,12 +23,21 @@ class Asked:
         x0, y0, x1, y1, or None.
     mask
         Name of the file whose mask was given, or None.
+    text
+        The phrase that asked for it, or None; `box` is then the detector's.
+    name
+        What the detector takes it for, or None.
+    detector_score
+        0..1, or None.
     """
 
     points: tuple[tuple[float, float], ...] = ()
     labels: tuple[int, ...] = ()
     box: tuple[float, float, float, float] | None = None
     mask: str | None = None
+    text: str | None = None
+    name: str | None = None
+    detector_score: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
