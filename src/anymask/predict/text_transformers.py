@@ -149,6 +149,13 @@ def _loaded(row: DetectorRow, weights: Path | None, kind: str, device: str) -> t
     try:
         processor = library.AutoProcessor.from_pretrained(source, local_files_only=True)
         network = getattr(library, kind).from_pretrained(source, local_files_only=True)
+    except ImportError as error:  # SAM 3 wants torchvision beside it
+        reason = next((line for line in str(error).splitlines() if line.strip()), "")
+        raise MissingExtraError(
+            "extra-missing",
+            f"transformers lacks something for {row.name} ({reason.strip()[:150]})",
+            hint='pip install "anymask[text]"',
+        ) from error
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise CheckpointError(
