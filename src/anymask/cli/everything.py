@@ -141,6 +141,10 @@ def everything(
         bool,
         typer.Option("--use-m2m", help="Refine each mask by itself once.", rich_help_panel=_GRID),
     ] = False,
+    text: Annotated[
+        list[str] | None,
+        typer.Option("--text", metavar="WORDS", help="Only things of these names; repeatable."),
+    ] = None,
     layout: Annotated[
         str | None,
         typer.Option(metavar="amg", help="Name folders and files so.", rich_help_panel=_AMG),
@@ -189,6 +193,11 @@ def everything(
     from anymask.cli.everything_run import Run
     from anymask.variants import variant
 
+    phrases: tuple[str, ...] = ()
+    if text:
+        from anymask.predict.text_phrases import parse_phrases
+
+        phrases = parse_phrases(list(text))
     name = _model(model, model_type, checkpoint)
     if name is not None:
         variant(name)  # an unknown one is refused at once
@@ -215,6 +224,7 @@ def everything(
         layout=chosen,
         roi=None if roi is None else numbers(roi, 4, "--roi X0,Y0,X1,Y1"),
         tile=tile,
+        text=phrases,
         overlay=overlay,
         sheet=sheet,
     )

@@ -5,7 +5,7 @@ import io
 import os
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from anymask.image import Picture
     from anymask.model import Model
     from anymask.predict.everything import MaskGenerator
+    from anymask.predict.text import TextPredictor
 
 
 @dataclass(kw_only=True)
@@ -37,6 +38,8 @@ class EverythingJob:
         x0, y0, x1, y1, px, or None.
     tile
         Side of the tiles that a large picture is looked at in, px, or None.
+    text
+        Phrases: only masks of what they name are kept, as the bundled detector sees it.
     overlay, sheet
         Pictures to look at are wanted.
     """
@@ -48,8 +51,10 @@ class EverythingJob:
     layout: str
     roi: tuple[float, ...] | None = None
     tile: int | None = None
+    text: tuple[str, ...] = ()
     overlay: bool = False
     sheet: bool = False
+    _words: "TextPredictor | None" = field(default=None, init=False)
     _model: "Model | None" = field(default=None, init=False)
     _generator: "tuple[int, MaskGenerator] | None" = field(default=None, init=False)
 
@@ -69,7 +74,7 @@ class EverythingJob:
         generator = self.generator(memory_mb)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", AnymaskWarning)  # the notes go to the parent
-            masks = self.find(generator, picture)
+            masks = self.named(generator, picture, self.find(generator, picture))
         if layout.flat:
             from anymask.predict.panoptic import panoptic
 
@@ -90,6 +95,22 @@ class EverythingJob:
         from anymask.predict.everything_tiles import generate_tiled
 
         return generate_tiled(generator, picture, tile=self.tile)
+
+    def named(
+        self, generator: "MaskGenerator", picture: "Picture", masks: "GeneratedMasks"
+    ) -> "GeneratedMasks":
+        """Those of the masks that the words name, all where there are no words."""
+        if not self.text:
+            return masks
+        from anymask.predict.text import TextPredictor
+        from anymask.predict.text_match import matching
+
+        if self._words is None:
+            self._words = TextPredictor(generator.model)
+        phrases, notes = self._words.check(self.text)
+        found = self._words.boxes(picture.pixels, phrases)
+        kept = masks.keep(matching(masks, found))
+        return replace(kept, notes=(*kept.notes, *notes))
 
     def generator(self, memory_mb: int) -> "MaskGenerator":
         """The generator for that budget; the model is loaded once."""

@@ -1,0 +1,49 @@
+"""Masks of everything mode that words name."""
+
+import numpy as np
+import pytest
+
+from anymask.masks import Masks
+from anymask.predict.text_match import matching
+from anymask.text_boxes import TextBoxes
+
+
+def masks(*boxes):
+    bits = np.zeros((len(boxes), 40, 60), bool)
+    for mask, (x0, y0, x1, y1) in zip(bits, boxes, strict=True):
+        mask[y0:y1, x0:x1] = True
+    return Masks.from_bits(bits)
+
+
+def found(*boxes):
+    none = TextBoxes.none(1)
+    return TextBoxes(
+        boxes=np.array(boxes, np.float32).reshape(-1, 4),
+        scores=np.ones(len(boxes), np.float32),
+        phrases=np.zeros(len(boxes), np.int64),
+        kinds=np.zeros(len(boxes), np.int64),
+        names=("dog",) * len(boxes),
+        best=none.best,
+    )
+
+
+DOG, HEAD, CAR = (5, 5, 25, 30), (5, 5, 15, 12), (30, 10, 58, 35)
+
+
+@pytest.mark.parametrize(
+    ("boxes", "kept"),
+    [
+        ([DOG], [1]),
+        ([HEAD, DOG], [0, 1]),
+        ([(6, 5, 25, 29), DOG], [1]),  # the same mask twice is one
+        ([(0, 0, 60, 40)], []),
+        ([], []),
+    ],
+)
+def test_each_box_takes_the_mask_that_fits_it_best(boxes, kept):
+    assert matching(masks(HEAD, DOG, CAR), found(*boxes)).tolist() == kept
+
+
+def test_t06_without_masks_nothing_is_named():
+    empty = Masks.from_bits(np.zeros((0, 40, 60), bool))
+    assert matching(empty, found(DOG)).tolist() == []
