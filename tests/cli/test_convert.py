@@ -248,3 +248,94 @@ def test_results_named_after_the_whole_name_of_a_picture_are_read(tmp_path, kind
     [found] = list(set_format("coco").open(tmp_path / "x", ReadOptions()))
     assert (found.file_name, len(found.annotations)) == ("a.b.png", 2)
     assert found.image_bytes() == photo.read_bytes()
+
+
+def test_a_tar_is_written_whole_with_its_photos_and_guessed_again(coco, tmp_path, capsys):
+    from anymask.formats.sa1b import open_sa1b
+
+    line = ["convert", str(coco), "--to", "sa1b", "-o", str(tmp_path / "x/out.tar")]
+    for more in ([], ["--link-images"]):
+        assert main([*line, *more]) == 4
+        told = capsys.readouterr().err
+        assert (
+            "pictures-needed" in told and "--copy-images" in told and not (tmp_path / "x").exists()
+        )
+    assert main([*line, "--copy-images"]) == 0
+    assert "3 pictures, 6 masks" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "x").iterdir()] == ["out.tar"]
+    assert open_sa1b(tmp_path / "x/out.tar").ids == ("a", "b__c", "d")
+    before = tree(tmp_path / "x")
+    assert main([*line, "--copy-images"]) == 4
+    assert "file-exists" in capsys.readouterr().err
+    assert main([*line, "--copy-images", "--skip"]) == 0
+    assert "3 passed over" in capsys.readouterr().err and tree(tmp_path / "x") == before
+    again = ["convert", str(tmp_path / "x/out.tar"), "--to", "sa1b", "--copy-images", "-o"]
+    assert main([*again, str(tmp_path / "y.tar")]) == 0
+    assert open_sa1b(tmp_path / "y.tar").ids == ("a", "b__c", "d")
+
+
+def test_a_photo_that_a_tar_lacks_is_named_and_the_others_go_in(coco, tmp_path, capsys):
+    from anymask.formats.sa1b import open_sa1b
+
+    (coco / "images/a.jpg").unlink()
+    line = ["convert", str(coco), "--to", "sa1b", "--images", str(coco / "images")]
+    assert main([*line, "--copy-images", "-o", str(tmp_path / "x.tar")]) == 1
+    told = capsys.readouterr().err
+    assert "picture-missing" in told and "2 pictures, 4 masks, 1 failed" in told
+    assert open_sa1b(tmp_path / "x.tar").ids == ("b__c", "d")
+
+
+def test_o5_names_that_would_meet_inside_of_a_tar_are_refused_before_the_start(tmp_path, capsys):
+    write("coco", tmp_path / "set", [record("x/a.jpg", MASKS), record("x__a.jpg", MASKS)])
+    line = ["convert", str(tmp_path / "set"), "--to", "sa1b", "--copy-images", "-o"]
+    assert main([*line, str(tmp_path / "x.tar")]) == 4
+    assert "name-clash" in capsys.readouterr().err and not (tmp_path / "x.tar").exists()
+
+
+def test_ids_and_scores_that_a_format_has_no_place_for_are_counted_a_line_a_kind(tmp_path, capsys):
+    from dataclasses import replace
+
+    one = record("a.jpg", MASKS, words=["cat", "cat"])
+    known = [replace(a, id=7 * a.id, predicted_iou=0.5) for a in one.annotations]
+    write("coco", tmp_path / "set", [replace(one, annotations=tuple(known))])
+    photo = picture(tmp_path / "set/images/a.jpg", (4, 6))
+    line = ["convert", str(tmp_path / "set"), "--images", str(photo.parent), "--to"]
+    for name in ("labelme", "yolo"):
+        assert main([*line, name, "-o", str(tmp_path / name), "--strict"]) == 0
+        told = capsys.readouterr().err
+        assert told.count("lost: id-lost x 2, such as") == 1 == told.count("lost: ") - 1
+        assert told.count("lost: scores-lost x 2, such as") == 1
+        back = ["convert", str(tmp_path / name), "--images", str(photo.parent), "--to", "labelme"]
+        assert main([*back, "-o", str(tmp_path / f"{name}-again")]) == 0
+        assert "-lost" not in capsys.readouterr().err
+    assert main([*line, "sa1b", "-o", str(tmp_path / "sa1b")]) == 0
+    assert "lost" not in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_f01_a_killed_conversion_leaves_no_tar_or_a_whole_one(tmp_path):
+    """Killed at random moments, at least once while it is at work."""
+    random, moments = Random(2), []
+    names = [f"{i}.jpg" for i in range(150)]
+    write("coco", tmp_path / "set", [record(n, MASKS, words=["cat", "dog"]) for n in names])
+    for name in names:
+        picture(tmp_path / "set/images" / name, (4, 6))
+    line = ["convert", str(tmp_path / "set"), "--to", "sa1b", "--copy-images", "--skip", "-o"]
+    assert main([*line, str(tmp_path / "whole.tar")]) == 0
+    whole, out = (tmp_path / "whole.tar").read_bytes(), tmp_path / "out/x.tar"
+    for _ in range(8):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "anymask", *line, str(out)], stderr=subprocess.DEVNULL
+        )
+        while process.poll() is None and not out.parent.exists():
+            time.sleep(0.002)
+        time.sleep(random.random() * 0.25)
+        moments.append(process.poll() is None)
+        process.kill()
+        process.wait()
+        if out.exists():
+            assert out.read_bytes() == whole
+            out.unlink()
+    assert any(moments)
+    assert main([*line, str(out)]) == 0
+    assert tree(out.parent) == {"x.tar": whole}

@@ -95,6 +95,7 @@ COMMANDS: tuple[Command, ...] = (
         examples=(
             "annotations.json -o out --to yolo --copy-images",
             "photos.tar -o masks.json --to coco",
+            "annotations.json -o photos.tar --to sa1b --copy-images",
             "labels/ -o out --to sa1b --from labelme --link-images --strict",
         ),
     ),

@@ -27,7 +27,7 @@ def convert(
             "--output",
             "-o",
             metavar="OUT",
-            help="Folder for the result; for coco also a file.json.",
+            help="Folder for the result; or a file: .json for coco, .tar for sa1b.",
             show_default=False,
         ),
     ],
@@ -53,7 +53,7 @@ def convert(
         typer.Option("--polygons", help="coco: polygons for masks without holes, not run lengths."),
     ] = False,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Stop at the first thing that would be lost.")
+        bool, typer.Option("--strict", help="Stop at the first thing that masks would lose.")
     ] = False,
     skip: Annotated[
         bool, typer.Option("--skip", help="Keep files that are there, make the missing ones.")
@@ -62,9 +62,9 @@ def convert(
 ) -> None:
     """Write the masks of a data set in another format.
 
-    Formats are sa1b (a JSON beside each picture), coco (one JSON), labelmap (PNGs whose values
-    number the objects), labelme (JSONs of shapes), yolo (outlines in texts) and, to read only,
-    masks (a black-and-white PNG for each mask).
+    Formats are sa1b (a JSON beside each picture, in a folder or a tar), coco (one JSON), labelmap
+    (PNGs whose values number the objects), labelme (JSONs of shapes), yolo (outlines in texts)
+    and, to read only, masks (a black-and-white PNG for each mask).
 
     At the end it says how many pictures and masks were written and what was cut or left out. No
     file that is there is replaced, and IN is never changed.

@@ -55,7 +55,9 @@ def looks_like(path: Path) -> bool:
         return False
     if any(path.rglob("*.mask.png")):
         return True
-    return any(found.stem.isdigit() for found in path.glob("*/*.png"))
+    if any(found.stem.isdigit() for found in path.glob("*/*.png")):
+        return True
+    return any((found.parent / "0.png").is_file() for found in path.rglob("metadata.csv"))
 
 
 def _groups(names: Sequence[str]) -> dict[str, tuple[str, ...]]:
