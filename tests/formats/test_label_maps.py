@@ -217,3 +217,16 @@ def test_f15_an_empty_mask_is_left_out_and_masks_of_two_sizes_are_refused(tmp_pa
 def test_remarks_are_errors_where_nothing_may_be_lost():
     with pytest.raises(DataError, match=r"some-code: here: id 1: lost; mend"):
         Remarks("here", strict=True).lost("some-code", "lost", at="id 1")
+
+
+def test_folders_of_masks_in_folders_inside_are_recognised_by_their_table(tmp_path):
+    from anymask.formats import guess_format
+    from anymask.formats.png import mask_png
+
+    inner = tmp_path / "set/x/a.jpg"
+    inner.mkdir(parents=True)
+    (inner / "0.png").write_bytes(mask_png(bits(["##.."])))
+    (inner / "metadata.csv").write_text("id,area,predicted_iou\n0,2,0.5")
+    assert guess_format(tmp_path / "set").name == "masks"
+    [found] = list(open_masks(tmp_path / "set", ReadOptions()))
+    assert (found.file_name, found.annotations[0].predicted_iou) == ("x/a.jpg", 0.5)
