@@ -154,7 +154,7 @@ VARIANTS: tuple[Variant, ...] = (
         weights=Asset(
             file="nano.safetensors",
             bytes=14_336_498,
-            sha256="cef2b1c3b61be0991799769e07a7062a33e53888e96522fd4aed3c476455b355",
+            sha256="61a2c6eb509764e1f2e33e04f8e15c4c28f0dd6143f791864e3c8b420fc5f7c7",
         ),
         licence="Apache-2.0",
         summary="bundled; a click in milliseconds on any CPU, offline",
