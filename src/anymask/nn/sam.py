@@ -8,7 +8,7 @@ Kirillov et al. 2023, "Segment Anything" (arXiv:2304.02643).
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from anymask.nn.mask_decoder import MaskDecoder
 from anymask.nn.prompt_encoder import PromptEncoder
 
 
+@runtime_checkable
 class PromptSide(Protocol):
     """Prompts to what the mask decoder attends to; `PromptEncoder` says more."""
 
