@@ -226,6 +226,8 @@ def test_folders_of_masks_in_folders_inside_are_recognised_by_their_table(tmp_pa
     inner = tmp_path / "set/x/a.jpg"
     inner.mkdir(parents=True)
     (inner / "0.png").write_bytes(mask_png(bits(["##.."])))
+    picture(inner.parent / "a.jpg.overlay.png", (1, 4))
+    picture(tmp_path / "set/sheet.png", (1, 4))
     (inner / "metadata.csv").write_text("id,area,predicted_iou\n0,2,0.5")
     assert guess_format(tmp_path / "set").name == "masks"
     [found] = list(open_masks(tmp_path / "set", ReadOptions()))

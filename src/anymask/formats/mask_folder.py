@@ -26,6 +26,7 @@ from anymask.image_folder import natural
 from anymask.mask_rle import encode_rle
 
 _OURS = re.compile(r"(?P<name>.+?\.\w+?)(\.(?P<number>\d+))?\.mask")  # without .png
+_TABLE = "metadata.csv"
 _MOST_PIXELS = 500_000_000
 
 
@@ -38,7 +39,10 @@ def open_set(path: Path, options: ReadOptions) -> FileSet:
         ``set-missing``, ``set-empty``; when read ``mask-broken``, ``masks-sizes``: two masks of
         one picture have different sizes; if strict ``mask-empty``.
     """
-    groups = _groups(find_files(path, ".png"))
+    names = find_files(path, ".png")
+    tabled = {found.parent.relative_to(path).as_posix() for found in path.rglob(_TABLE)}
+    # where there are tables, other PNGs show what was found
+    groups = _groups([n for n in names if str(PurePosixPath(n).parent) in tabled] or names)
     folders = [options.images] if options.images else [path / "images", path.parent / "images"]
     return FileSet(
         name=path.resolve().name,
@@ -57,7 +61,7 @@ def looks_like(path: Path) -> bool:
         return True
     if any(found.stem.isdigit() for found in path.glob("*/*.png")):
         return True
-    return any((found.parent / "0.png").is_file() for found in path.rglob("metadata.csv"))
+    return any((found.parent / "0.png").is_file() for found in path.rglob(_TABLE))
 
 
 def _groups(names: Sequence[str]) -> dict[str, tuple[str, ...]]:
@@ -83,7 +87,7 @@ def _read(
     remarks: Remarks,
 ) -> Record:
     remarks.where = where = str(root / name)
-    facts = _facts(root / name / "metadata.csv")
+    facts = _facts(root / name / _TABLE)
     size: tuple[int, int] | None = None
     found: list[Annotation] = []
     for number, each in enumerate(groups[name]):
