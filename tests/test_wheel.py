@@ -19,6 +19,7 @@ def test_the_wheel_carries_weights_photos_types_and_licences(tmp_path):
         names = set(archive.namelist())
     inside = {name.removeprefix("anymask/") for name in names if name.startswith("anymask/")}
     assert {"py.typed", "weights/nano.safetensors", "photos/chelsea.png"} <= inside
+    assert {"weights/coco.safetensors", "predict/coco_words.toml"} <= inside
     info = {name.split("dist-info/")[1] for name in names if "dist-info/" in name}
     assert {"licenses/LICENSE", "licenses/NOTICE", "entry_points.txt"} <= info
     package = ROOT / "src" / "anymask"
