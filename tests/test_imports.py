@@ -199,3 +199,9 @@ if main(["--help"]) or main(["segment", "--help"]):
     raise RuntimeError("help failed")
 """
     assert not loaded_after(code) & {"torch", "numpy", "PIL", "cv2"}
+
+
+def test_test_files_have_names_of_their_own():
+    """pytest imports them by their bare names: two of one name stop a whole run."""
+    names = [path.name for path in Path(__file__).parent.rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))
