@@ -14,14 +14,14 @@ Several threads wait for each other by spinning: on a busy machine take ``--thre
 
 import argparse
 import json
-import platform
 import resource
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+from turns import Runs, take_turns, write_record
 
 MODELS = (
     "mobile-sam",
@@ -108,28 +108,10 @@ def serve(side: str, threads: int) -> None:
             print(json.dumps(report), flush=True)
 
 
-def measure(sides: list[str], repeats: int, threads: int) -> dict[str, list[dict[str, float]]]:
+def measure(sides: list[str], repeats: int, threads: int) -> Runs:
     """Reports of each side, taken turn about; the first of each, a warm-up, comes first."""
-    children = {}
-    for side in sides:
-        command = [sys.executable, __file__, "--serve", side, "--threads", str(threads)]
-        child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        assert child.stdout is not None
-        if child.stdout.readline().strip() != "ready":
-            raise SystemExit(f"{side} did not start")
-        children[side] = child
-    runs: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
-    for _ in range(repeats + 1):
-        for side, child in children.items():
-            assert child.stdin is not None and child.stdout is not None
-            child.stdin.write("run\n")
-            child.stdin.flush()
-            runs[side].append(json.loads(child.stdout.readline()))
-    for child in children.values():
-        assert child.stdin is not None
-        child.stdin.close()
-        child.wait()
-    return runs
+    more = ["--threads", str(threads)]
+    return take_turns({side: [__file__, "--serve", side, *more] for side in sides}, repeats)
 
 
 def medians(runs: list[dict[str, float]]) -> dict[str, float]:
@@ -158,16 +140,7 @@ def main() -> None:
     for side in sorted(found, key=lambda side: side.split(":")[1]):
         print(f"{side:26}", *(f"{found[side][key]:14.2f}" for key in keys))
     if arguments.json:
-        import torch
-
-        record = {
-            "command": " ".join(["python", *sys.argv]),
-            "machine": f"{platform.machine()}, {platform.system()}, {arguments.threads} threads",
-            "torch": torch.__version__,
-            "summary": found,
-            "runs": runs,
-        }
-        arguments.json.write_text(json.dumps(record, indent=1) + "\n")
+        write_record(arguments, found, runs)
 
 
 if __name__ == "__main__":

@@ -13,15 +13,14 @@ time of that hides the one of the work.
 
 import argparse
 import json
-import platform
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from encode_vit import product, resident, usage
+from turns import Runs, take_turns, write_record
 
 SIZES = ("tiny", "small", "base-plus", "large")
 PRODUCT_GFLOP = 2 * 4096 * 768 * 3072 * 40 / 1e9  # of one run of `product`
@@ -88,29 +87,14 @@ def serve(side: str, size: str, threads: int) -> None:
             print(json.dumps(report), flush=True)
 
 
-def measure(size: str, repeats: int, threads: int) -> dict[str, list[dict[str, float]]]:
+def measure(size: str, repeats: int, threads: int) -> Runs:
     """Reports of each side, taken turn about; the first of each is a warm-up."""
-    children = {}
-    for side in ("anymask", "transformers", "product"):
-        command = [sys.executable, __file__, size, "--serve", side, "--threads", str(threads)]
-        child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        assert child.stdout is not None
-        if child.stdout.readline().strip() != "ready":
-            raise SystemExit(f"{side} did not start")
-        children[side] = child
-    runs: dict[str, list[dict[str, float]]] = {side: [] for side in children}
-    for _ in range(repeats + 1):
-        for side, child in children.items():
-            assert child.stdin is not None and child.stdout is not None
-            child.stdin.write("run\n")
-            child.stdin.flush()
-            runs[side].append(json.loads(child.stdout.readline()))
-    for child in children.values():
-        child.communicate()
-    return runs
+    more = ["--threads", str(threads)]
+    sides = ("anymask", "transformers", "product")
+    return take_turns({side: [__file__, size, "--serve", side, *more] for side in sides}, repeats)
 
 
-def summary(runs: dict[str, list[dict[str, float]]]) -> dict[str, float]:
+def summary(runs: Runs) -> dict[str, float]:
     """Medians and ratios. Peaks are of the first run: memory kept for later runs hides there."""
 
     def median(side: str, key: str) -> float:
@@ -146,18 +130,7 @@ def main() -> None:
     for key in next(iter(found.values())):
         print(f"{key:26}" + "".join(f"{one[key]:18.3f}" for one in found.values()))
     if arguments.json:
-        import torch
-        import transformers
-
-        record = {
-            "command": " ".join(["python", *sys.argv]),
-            "machine": f"{platform.machine()}, {platform.system()}, {arguments.threads} threads",
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-            "summary": found,
-            "runs": runs,
-        }
-        arguments.json.write_text(json.dumps(record, indent=1) + "\n")
+        write_record(arguments, found, runs)
 
 
 if __name__ == "__main__":

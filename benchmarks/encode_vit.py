@@ -14,14 +14,14 @@ time of that hides the one of the work.
 
 import argparse
 import json
-import platform
 import resource
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+from turns import Runs, take_turns, write_record
 
 SIDES = ("anymask", "transformers", "product")
 VIT_B = {"dim": 768, "depth": 12, "heads": 12, "global_blocks": (2, 5, 8, 11)}
@@ -123,31 +123,13 @@ def usage() -> resource.struct_rusage:
     return resource.getrusage(resource.RUSAGE_SELF)
 
 
-def measure(repeats: int, threads: int) -> dict[str, list[dict[str, float]]]:
+def measure(repeats: int, threads: int) -> Runs:
     """Reports of each side, taken turn about; the first of each, a warm-up, comes first."""
-    children = {}
-    for side in SIDES:
-        command = [sys.executable, __file__, "--serve", side, "--threads", str(threads)]
-        child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        assert child.stdout is not None
-        if child.stdout.readline().strip() != "ready":
-            raise SystemExit(f"{side} did not start")
-        children[side] = child
-    runs: dict[str, list[dict[str, float]]] = {side: [] for side in SIDES}
-    for _ in range(repeats + 1):
-        for side, child in children.items():
-            assert child.stdin is not None and child.stdout is not None
-            child.stdin.write("run\n")
-            child.stdin.flush()
-            runs[side].append(json.loads(child.stdout.readline()))
-    for child in children.values():
-        assert child.stdin is not None
-        child.stdin.close()
-        child.wait()
-    return runs
+    more = ["--threads", str(threads)]
+    return take_turns({side: [__file__, "--serve", side, *more] for side in SIDES}, repeats)
 
 
-def summary(runs: dict[str, list[dict[str, float]]]) -> dict[str, float]:
+def summary(runs: Runs) -> dict[str, float]:
     """Medians and ratios. Peaks are of the first run: memory kept for later runs hides there."""
     cpu = {s: statistics.median(r["user_s"] + r["system_s"] for r in runs[s][1:]) for s in SIDES}
     wall = {s: statistics.median(r["wall_s"] for r in runs[s][1:]) for s in SIDES}
@@ -185,18 +167,7 @@ def main() -> None:
     for key, value in found.items():
         print(f"{key:26} {value:9.3f}")
     if arguments.json:
-        import torch
-        import transformers
-
-        record = {
-            "command": " ".join(["python", *sys.argv]),
-            "machine": f"{platform.machine()}, {platform.system()}, {arguments.threads} threads",
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-            "summary": found,
-            "runs": runs,
-        }
-        arguments.json.write_text(json.dumps(record, indent=1) + "\n")
+        write_record(arguments, found, runs)
 
 
 if __name__ == "__main__":

@@ -6,10 +6,10 @@ of the original, for its decoder goes on with the image as it was before the tra
 
 import pytest
 import torch
+from hugging_face import hold_names, hold_saved_file
 
 from anymask.nn.sam_hq import build_sam_hq
-from anymask.weights.convert import Layout, convert, recognise
-from anymask.weights.files import read_state
+from anymask.weights.convert import convert
 from anymask.weights.sam_hq import HUGGING_FACE, LAYOUTS
 
 SIDE = 96  # 6 x 6 cells: windows of 4 need padding
@@ -52,20 +52,11 @@ def pair():
 
 
 def test_the_table_has_their_names_and_no_others(pair):
-    names = pair[1].state_dict()
-    assert recognise(names, LAYOUTS) is HUGGING_FACE
-    for pattern in HUGGING_FACE.table:
-        alone = Layout(name="alone", table={pattern: None})
-        assert any(alone.knows(name) for name in names), pattern
+    hold_names(pair[1].state_dict(), LAYOUTS, HUGGING_FACE)
 
 
 def test_a_file_that_they_saved_holds_the_same_weights(pair, tmp_path):
-    ours, theirs = pair
-    theirs.save_pretrained(tmp_path)
-    found = convert(read_state(tmp_path), LAYOUTS)
-    wanted = ours.state_dict()
-    assert found.keys() == wanted.keys()
-    assert all(torch.equal(found[name], tensor) for name, tensor in wanted.items())
+    hold_saved_file(*pair, LAYOUTS, tmp_path)
 
 
 @torch.inference_mode()

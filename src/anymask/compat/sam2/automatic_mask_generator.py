@@ -2,17 +2,16 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from anymask.compat.generation import checked_grids, checked_output_mode
 from anymask.compat.sam2.build_sam import build_sam2_hf
 from anymask.compat.sam2.filling import fill_small
 from anymask.compat.sam2.modeling import SAM2Base
 from anymask.compat.sam2.sam2_image_predictor import SAM2ImagePredictor
-from anymask.compat.segment_anything.utils.amg import build_all_layer_point_grids
-from anymask.generated import OUTPUT_MODES, OutputMode
 from anymask.predict.everything import MaskGenerator
 
 
@@ -72,22 +71,14 @@ class SAM2AutomaticMaskGenerator:
         multimask_output: bool = True,
         **kwargs: object,
     ) -> None:
-        if (points_per_side is None) == (point_grids is None):
-            raise AssertionError("give points_per_side or point_grids, and None for the other")
-        if output_mode not in OUTPUT_MODES:
-            known = ", ".join(OUTPUT_MODES)
-            raise AssertionError(f"output_mode is one of {known}, not {output_mode!r}")
+        self.point_grids = checked_grids(
+            points_per_side, point_grids, crop_n_layers, crop_n_points_downscale_factor
+        )
+        self.output_mode = checked_output_mode(output_mode)
         self.predictor = SAM2ImagePredictor(
             model,
             max_hole_area=min_mask_region_area,
             max_sprinkle_area=min_mask_region_area,
-        )
-        self.point_grids = (
-            list(point_grids or ())[: crop_n_layers + 1]
-            if points_per_side is None
-            else build_all_layer_point_grids(
-                points_per_side, crop_n_layers, crop_n_points_downscale_factor
-            )
         )
         self.points_per_batch = points_per_batch
         self.pred_iou_thresh = pred_iou_thresh
@@ -100,7 +91,6 @@ class SAM2AutomaticMaskGenerator:
         self.crop_overlap_ratio = crop_overlap_ratio
         self.crop_n_points_downscale_factor = crop_n_points_downscale_factor
         self.min_mask_region_area = min_mask_region_area
-        self.output_mode = cast(OutputMode, output_mode)
         self.use_m2m = use_m2m
         self.multimask_output = multimask_output
 

@@ -1,15 +1,14 @@
 """SamAutomaticMaskGenerator: every mask of an image, as records with the official keys."""
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from anymask.compat.generation import checked_grids, checked_output_mode
 from anymask.compat.segment_anything.modeling.sam import Sam
 from anymask.compat.segment_anything.predictor import SamPredictor
-from anymask.compat.segment_anything.utils.amg import build_all_layer_point_grids
-from anymask.generated import OUTPUT_MODES, OutputMode
 from anymask.predict.everything import MaskGenerator
 
 
@@ -59,19 +58,11 @@ class SamAutomaticMaskGenerator:
         min_mask_region_area: int = 0,
         output_mode: str = "binary_mask",
     ) -> None:
-        if (points_per_side is None) == (point_grids is None):
-            raise AssertionError("give points_per_side or point_grids, and None for the other")
-        if output_mode not in OUTPUT_MODES:
-            known = ", ".join(OUTPUT_MODES)
-            raise AssertionError(f"output_mode is one of {known}, not {output_mode!r}")
-        self.predictor = SamPredictor(model)
-        self.point_grids = (
-            list(point_grids or ())[: crop_n_layers + 1]
-            if points_per_side is None
-            else build_all_layer_point_grids(
-                points_per_side, crop_n_layers, crop_n_points_downscale_factor
-            )
+        self.point_grids = checked_grids(
+            points_per_side, point_grids, crop_n_layers, crop_n_points_downscale_factor
         )
+        self.output_mode = checked_output_mode(output_mode)
+        self.predictor = SamPredictor(model)
         self.points_per_batch = points_per_batch
         self.pred_iou_thresh = pred_iou_thresh
         self.stability_score_thresh = stability_score_thresh
@@ -82,7 +73,6 @@ class SamAutomaticMaskGenerator:
         self.crop_overlap_ratio = crop_overlap_ratio
         self.crop_n_points_downscale_factor = crop_n_points_downscale_factor
         self.min_mask_region_area = min_mask_region_area
-        self.output_mode = cast(OutputMode, output_mode)
 
     def generate(self, image: UInt8[np.ndarray, "H W 3"]) -> list[dict[str, Any]]:
         """A record for each mask of an image.
