@@ -1,7 +1,7 @@
 """Masks that were found without being asked for: the result of everything mode."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -100,19 +100,6 @@ class GeneratedMasks(Masks):
         if output_mode == "uncompressed_rle":
             return {"size": list(rle["size"]), "counts": runs_of(rle).tolist()}
         return dict(rle)
-
-    @classmethod
-    def join(cls, parts: Sequence["GeneratedMasks"]) -> "GeneratedMasks":
-        """All masks of several results on one image, in their order."""
-        first = parts[0]
-        stacked = {
-            f.name: np.concatenate([getattr(part, f.name) for part in parts])
-            for f in fields(cls)
-            if f.name in ("scores", "stability", "points", "crop_boxes")
-        }
-        notes = tuple(dict.fromkeys(note for part in parts for note in part.notes))
-        rles = tuple(rle for part in parts for rle in part.rles)
-        return cls(size=first.size, rles=rles, notes=notes, **stacked)
 
 
 def _corner_and_reach(box: Float32[np.ndarray, " 4"]) -> list[int]:

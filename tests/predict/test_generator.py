@@ -1,5 +1,6 @@
 """Everything mode on tiny models: the plain recipe's result, whatever the shortcuts."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -267,16 +268,12 @@ def test_many_images_give_what_each_gives_alone(pixels):
         assert np.allclose(found.scores, alone.scores, atol=1e-5)
 
 
-def test_results_of_one_image_join(pixels):
-    ours = MaskGenerator(tiny_sam(3), **LOOSE).generate(pixels)
-    twice = GeneratedMasks.join([ours, ours.keep([1, 0])])
-    assert len(twice) == len(ours) + 2
-    assert twice.rles[-1] == ours.rles[0]
-    assert np.array_equal(twice.points[-2], ours.points[1])
-
-
 def test_threads_share_a_generator(pixels):
     generator = MaskGenerator(tiny_sam(3), **LOOSE)
-    with torch.inference_mode():
-        first = generator.generate(pixels)
-    assert generator.generate(pixels).rles == first.rles
+    images = [pixels, pixels[::-1], pixels[:, ::-1], pixels[::-1, ::-1]]
+    alone = [generator.generate(image).rles for image in images]
+    threads = torch.get_num_threads()
+    with ThreadPoolExecutor(4) as pool:
+        together = [found.rles for found in pool.map(generator.generate, images)]
+    assert together == alone
+    assert torch.get_num_threads() == threads
