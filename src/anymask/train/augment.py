@@ -1,7 +1,38 @@
-"""Changes of colour that keep every mask right."""
+"""What is changed by chance: the crop, the side, colours, objects of other photos."""
+
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import UInt8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Augment:
+    """How often what is changed; shares of 1.
+
+    Attributes
+    ----------
+    whole, part
+        Views that show the whole photo, or a part of it; the others look closely at one object.
+    flip
+        Views that are mirrored.
+    colour
+        Whether colours are changed at all; see `change_colours`.
+    paste
+        Views that get objects of another photo; see `anymask.train.paste`.
+    paste_most
+        Objects at most.
+    paste_scale
+        Smallest and largest change of their size.
+    """
+
+    whole: float = 0.3
+    part: float = 0.4
+    flip: float = 0.5
+    colour: bool = True
+    paste: float = 0.0
+    paste_most: int = 3
+    paste_scale: tuple[float, ...] = (0.5, 1.5)
 
 
 def change_colours(
