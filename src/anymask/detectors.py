@@ -33,6 +33,9 @@ class DetectorRow:
         the weights say it.
     least
         Score from which on a box is taken.
+    alone
+        Score from which on the best box of a phrase is taken when none reaches `least`: who names
+        a thing mostly sees it. None where nothing below `least` is taken.
     overlap
         Of two boxes with a higher IoU the one with the lower score is dropped.
     most_tokens
@@ -48,6 +51,7 @@ class DetectorRow:
     repository: str | None = None
     side: int | None = None
     least: float
+    alone: float | None = None
     overlap: float = 0.6
     most_tokens: int
 
@@ -66,6 +70,7 @@ DETECTORS: tuple[DetectorRow, ...] = (
         ),
         side=416,
         least=0.35,
+        alone=0.25,
         most_tokens=32,
     ),
     DetectorRow(

@@ -27,6 +27,8 @@ class GeneratedMasks(Masks):
         (x, y) of the point that each mask was decoded from, px.
     crop_boxes
         x, y, width, height of the part of the image that was looked at, px.
+    labels
+        The phrase that each answers where words were asked for, else nothing.
     notes
         How the image was understood.
     """
@@ -34,6 +36,7 @@ class GeneratedMasks(Masks):
     stability: Float32[np.ndarray, " N"]
     points: Float64[np.ndarray, "N 2"]
     crop_boxes: Int64[np.ndarray, "N 4"]
+    labels: tuple[str, ...] = ()
     notes: tuple[Note, ...] = ()
 
     def __post_init__(self) -> None:
@@ -43,6 +46,9 @@ class GeneratedMasks(Masks):
             if found != len(self.rles):
                 problem = f"there are {len(self.rles)} masks"
                 raise DataError("facts-count", problem, given=found, where=name)
+        if self.labels and len(self.labels) != len(self.rles):
+            problem = f"there are {len(self.rles)} masks"
+            raise DataError("facts-count", problem, given=len(self.labels), where="labels")
 
     def keep(self, index: Sequence[int] | Int[np.ndarray, " K"]) -> "GeneratedMasks":
         """Some of the masks, in the order given."""
@@ -54,6 +60,7 @@ class GeneratedMasks(Masks):
             stability=self.stability[rows],
             points=self.points[rows],
             crop_boxes=self.crop_boxes[rows],
+            labels=tuple(self.labels[i] for i in rows) if self.labels else (),
             notes=self.notes,
         )
 

@@ -76,6 +76,17 @@ class TextBoxes:
         )
 
 
+def sure_or_best(found: TextBoxes, least: float) -> TextBoxes:
+    """Boxes of a score of `least` or more; for a phrase that has none, its best box."""
+    sure = found.scores >= least
+    kept = [np.flatnonzero(sure)]
+    for phrase in np.unique(found.phrases[~sure]):
+        mine = np.flatnonzero(found.phrases == phrase)
+        if not sure[mine].any():
+            kept.append(mine[found.scores[mine].argmax()][None])
+    return found.keep(np.sort(np.concatenate(kept)))
+
+
 def suppress(found: TextBoxes, overlap: float, groups: Int64[np.ndarray, " K"]) -> TextBoxes:
     """Non-maximum suppression inside each group; what is left by falling score.
 

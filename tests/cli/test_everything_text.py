@@ -1,6 +1,7 @@
 """`anymask everything --text`: of all masks those that words name."""
 
 import json
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from PIL import Image
 
 from anymask.cli import main
 from anymask.cli.everything_job import EverythingJob
+from anymask.errors import DataError
+from anymask.formats.records import of_generated
 from anymask.generated import GeneratedMasks
 from anymask.image import load_image
 from anymask.masks import Masks
@@ -53,11 +56,41 @@ def test_only_the_masks_that_a_word_names_are_kept():
     size = picture.pixels.shape[:2]
     masks = generated((2, 2, 442, 296), (100, 100, 140, 130), size=size)
     maker = NoModel(tiny_sam())
-    assert job("cat").named(maker, picture, masks).areas.tolist() == [440 * 294]
+    cat = job("cat").named(maker, picture, masks)
+    assert cat.areas.tolist() == [440 * 294] and cat.labels == ("cat",)
     assert len(job("giraffe").named(maker, picture, masks)) == 0
     unknown = job("sideboard").named(maker, picture, masks)
     assert len(unknown) == 0 and "word-unknown" in [note.code for note in unknown.notes]
     assert job().named(maker, picture, masks) is masks
+
+
+def test_words_are_the_categories_of_what_is_written():
+    named = replace(
+        generated((2, 2, 10, 9), (0, 0, 5, 5), size=(20, 30)), labels=("cat", "red car")
+    )
+    record = of_generated(named, "a.jpg", "a")
+    assert [each.category for each in record.annotations] == ["cat", "red car"]
+    assert named.keep([1]).labels == ("red car",)
+    with pytest.raises(DataError, match="facts-count"):
+        replace(named, labels=("cat",))
+
+
+def test_an_unknown_detector_is_refused_before_work(tmp_path, capsys):
+    out = tmp_path / "out"
+    asked = [
+        "everything",
+        str(CAT),
+        "--text",
+        "cat",
+        "--detector",
+        "yoda",
+        "-o",
+        str(out),
+        "--json",
+    ]
+    assert main(asked) == 3
+    assert json.loads(capsys.readouterr().out)["error"]["code"] == "unknown-detector"
+    assert not out.exists()
 
 
 @pytest.mark.parametrize("word", ["", "cat\x07"])

@@ -8,7 +8,7 @@ from anymask.detectors import detector_row
 from anymask.errors import AnymaskWarning, CheckpointError, PromptError
 from anymask.predict.image import ImagePredictor
 from anymask.predict.text import TextPredictor, TextSettings, tile_windows
-from anymask.text_boxes import TextBoxes
+from anymask.text_boxes import TextBoxes, sure_or_best
 from tiny import tiny_sam
 
 SQUARES = {  # word: boxes and scores on a picture of 48 x 64
@@ -198,3 +198,21 @@ def test_the_bundled_detector_takes_no_other_weights(tmp_path):
     with pytest.raises(CheckpointError) as error:
         load_detector("coco", weights=tmp_path)
     assert error.value.code == "detector-weights"
+
+
+@pytest.mark.parametrize(
+    ("scores", "kept"),
+    [([0.4, 0.3], [0]), ([0.3, 0.32], [1]), ([0.2, 0.1], []), ([0.5, 0.36], [0, 1])],
+    ids=["one is sure", "the best of two weak ones", "none is good enough", "both are sure"],
+)
+def test_a_phrase_that_nothing_answers_surely_takes_its_best_box(scores, kept):
+    found = TextBoxes(
+        boxes=np.array([[0, 0, 9, 9], [10, 0, 19, 9]], np.float32),
+        scores=np.array(scores, np.float32),
+        phrases=np.zeros(2, np.int64),
+        kinds=np.zeros(2, np.int64),
+        names=("dog", "dog"),
+        best=np.array([max(scores)], np.float32),
+    )
+    reached = found.keep(np.flatnonzero(found.scores >= 0.25))
+    assert sure_or_best(reached, 0.35).boxes[:, 0].tolist() == [10.0 * k for k in kept]

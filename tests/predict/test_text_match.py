@@ -1,5 +1,7 @@
 """Masks of everything mode that words name."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -41,9 +43,22 @@ DOG, HEAD, CAR = (5, 5, 25, 30), (5, 5, 15, 12), (30, 10, 58, 35)
     ],
 )
 def test_each_box_takes_the_mask_that_fits_it_best(boxes, kept):
-    assert matching(masks(HEAD, DOG, CAR), found(*boxes)).tolist() == kept
+    rows, phrases = matching(masks(HEAD, DOG, CAR), found(*boxes))
+    assert rows.tolist() == kept and phrases.tolist() == [0] * len(kept)
+
+
+def test_a_mask_that_two_phrases_name_answers_the_surer_one():
+    both = found(DOG, DOG)
+    both = replace(
+        both,
+        phrases=np.array([0, 1]),
+        scores=np.array([0.4, 0.6], np.float32),
+        best=np.array([0.4, 0.6], np.float32),
+    )
+    rows, phrases = matching(masks(HEAD, DOG, CAR), both)
+    assert rows.tolist() == [1] and phrases.tolist() == [1]
 
 
 def test_t06_without_masks_nothing_is_named():
     empty = Masks.from_bits(np.zeros((0, 40, 60), bool))
-    assert matching(empty, found(DOG)).tolist() == []
+    assert [part.tolist() for part in matching(empty, found(DOG))] == [[], []]

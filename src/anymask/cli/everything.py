@@ -145,6 +145,12 @@ def everything(
         list[str] | None,
         typer.Option("--text", metavar="WORDS", help="Only things of these names; repeatable."),
     ] = None,
+    detector: Annotated[
+        str, typer.Option(metavar="NAME", help="For --text; `anymask models` lists them.")
+    ] = "coco",
+    detector_weights: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="For --text: where its weights lie.")
+    ] = None,
     layout: Annotated[
         str | None,
         typer.Option(metavar="amg", help="Name folders and files so.", rich_help_panel=_AMG),
@@ -195,8 +201,10 @@ def everything(
 
     phrases: tuple[str, ...] = ()
     if text:
+        from anymask.detectors import detector_row
         from anymask.predict.text_phrases import parse_phrases
 
+        detector_row(detector)  # an unknown one is refused at once
         phrases = parse_phrases(list(text))
     name = _model(model, model_type, checkpoint)
     if name is not None:
@@ -225,6 +233,8 @@ def everything(
         roi=None if roi is None else numbers(roi, 4, "--roi X0,Y0,X1,Y1"),
         tile=tile,
         text=phrases,
+        detector=detector,
+        detector_weights=detector_weights,
         overlay=overlay,
         sheet=sheet,
     )

@@ -39,7 +39,9 @@ class EverythingJob:
     tile
         Side of the tiles that a large picture is looked at in, px, or None.
     text
-        Phrases: only masks of what they name are kept, as the bundled detector sees it.
+        Phrases: only masks of what they name are kept.
+    detector, detector_weights
+        Who sees what they name; see `anymask.predict.text_load.load_detector`.
     overlay, sheet
         Pictures to look at are wanted.
     """
@@ -52,6 +54,8 @@ class EverythingJob:
     roi: tuple[float, ...] | None = None
     tile: int | None = None
     text: tuple[str, ...] = ()
+    detector: str = "coco"
+    detector_weights: Path | None = None
     overlay: bool = False
     sheet: bool = False
     _words: "TextPredictor | None" = field(default=None, init=False)
@@ -103,14 +107,19 @@ class EverythingJob:
         if not self.text:
             return masks
         from anymask.predict.text import TextPredictor
+        from anymask.predict.text_load import load_detector
         from anymask.predict.text_match import matching
 
         if self._words is None:
-            self._words = TextPredictor(generator.model)
+            detector = load_detector(
+                self.detector, weights=self.detector_weights, device=self.device
+            )
+            self._words = TextPredictor(generator.model, detector)
         phrases, notes = self._words.check(self.text)
         found = self._words.boxes(picture.pixels, phrases)
-        kept = masks.keep(matching(masks, found))
-        return replace(kept, notes=(*kept.notes, *notes))
+        rows, answered = matching(masks, found)
+        labels = tuple(phrases[i] for i in answered)
+        return replace(masks.keep(rows), labels=labels, notes=(*masks.notes, *notes))
 
     def generator(self, memory_mb: int) -> "MaskGenerator":
         """The generator for that budget; the model is loaded once."""

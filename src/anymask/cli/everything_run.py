@@ -113,7 +113,7 @@ class Run:
             **job.options,
             "roi": None if job.roi is None else list(job.roi),
             **({} if job.tile is None else {"tile": job.tile}),
-            **({"text": list(job.text)} if job.text else {}),
+            **({"text": list(job.text), "detector": job.detector} if job.text else {}),
             "overlay": job.overlay,
             "sheet": job.sheet,
         }

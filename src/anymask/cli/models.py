@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from anymask.detectors import DETECTORS, DetectorRow
 from anymask.errors import CheckpointError
 from anymask.variants import VARIANTS, Variant, variant
 
@@ -22,12 +23,13 @@ models_app = typer.Typer(invoke_without_command=True, no_args_is_help=False)
 
 @models_app.callback()
 def models(context: typer.Context, as_json: Json = False) -> None:
-    """List the models; or download, verify or find the weights of one."""
+    """List models and detectors; or download, verify or find the weights of a model."""
     if context.invoked_subcommand is not None:
         return
     rows = [facts(row) for row in VARIANTS]
     if as_json:
-        _print_json({"models": rows})
+        detectors = [detector_facts(row) for row in DETECTORS]
+        _print_json({"models": rows, "detectors": detectors})
         return
     from rich.console import Console
     from rich.table import Table
@@ -47,6 +49,25 @@ def models(context: typer.Context, as_json: Json = False) -> None:
             row.summary,
         )
     Console().print(table)
+    words = Table(title="detectors, for --text", title_justify="left")
+    for title in ("detector", "licence", "weights", "words"):
+        words.add_column(title, no_wrap=title == "detector")
+    for detector in DETECTORS:
+        where = detector.repository or "bundled"
+        words.add_row(detector.name, detector.licence, where, detector.summary)
+    Console().print(words)
+
+
+def detector_facts(row: DetectorRow) -> dict[str, object]:
+    """What a program wants to know of a detector; `repository` is on the Hugging Face hub."""
+    return {
+        "name": row.name,
+        "open": row.open,
+        "licence": row.licence,
+        "summary": row.summary,
+        "bundled": row.weights is not None,
+        "repository": row.repository,
+    }
 
 
 @models_app.command()

@@ -163,6 +163,11 @@ SETS: tuple[SetFormat, ...] = (
         classes_first=True,
     ),
     SetFormat(
+        name="segment",
+        what="the JSON beside each picture's masks that anymask segment writes",
+        reader="segment_set",
+    ),
+    SetFormat(
         name="masks",
         what="a black-and-white PNG for each mask",
         reader="mask_folder",

@@ -30,6 +30,7 @@ from anymask.formats.file_sets import stem_of
 from anymask.formats.json_stream import Element, elements
 from anymask.formats.pictures import Pictures, checked_name, guess_root
 from anymask.formats.records import Annotation, Category, ReadOptions, Record, Remarks
+from anymask.formats.segment_set import is_result
 from anymask.mask_rle import Rle, area_of, runs_of
 
 
@@ -154,7 +155,7 @@ def looks_like(path: Path) -> bool:
     if path.is_dir():
         found = sorted(path.glob("*.json"))[:2]
         return len(found) == 1 and looks_like(found[0])
-    if path.suffix.lower() != ".json":
+    if path.suffix.lower() != ".json" or is_result(path):
         return False
     wanted = {"images", "annotations", "categories", "info", "licenses"}
     seen: set[str] = set()

@@ -19,6 +19,7 @@ from jaxtyping import Bool
 from PIL import Image
 
 from anymask.errors import DataError
+from anymask.formats import segment_set
 from anymask.formats.file_sets import FileSet, find_files, picture_of, stem_of
 from anymask.formats.pictures import Pictures
 from anymask.formats.records import Annotation, ReadOptions, Record, Remarks, measured
@@ -54,8 +55,11 @@ def open_set(path: Path, options: ReadOptions) -> FileSet:
 
 
 def looks_like(path: Path) -> bool:
-    """Whether a folder has masks of `anymask segment`, or folders of numbered PNGs."""
-    if not path.is_dir():
+    """Whether a folder has masks of `anymask segment`, or folders of numbered PNGs.
+
+    Where the JSON of `anymask segment` are there too, `segment_set` reads more.
+    """
+    if not path.is_dir() or segment_set.looks_like(path):
         return False
     if any(path.rglob("*.mask.png")):
         return True

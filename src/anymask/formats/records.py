@@ -343,6 +343,7 @@ def of_generated(masks: GeneratedMasks, file_name: str, image_id: str) -> Record
         masks.stability,
         masks.points.tolist(),
         masks.crop_boxes.tolist(),
+        masks.labels or [None] * len(masks),
         strict=True,
     )
     return Record(
@@ -356,14 +357,22 @@ def of_generated(masks: GeneratedMasks, file_name: str, image_id: str) -> Record
                 rle=rle,
                 bbox=(x0, y0, x1 - x0, y1 - y0),
                 area=float(area),
+                category=label,
                 predicted_iou=_shortest(score),
                 stability_score=_shortest(stability),
                 points=((x, y),),
                 crop_box=(float(crop[0]), float(crop[1]), float(crop[2]), float(crop[3])),
             )
-            for i, (rle, (x0, y0, x1, y1), area, score, stability, (x, y), crop) in enumerate(
-                facts, start=1
-            )
+            for i, (
+                rle,
+                (x0, y0, x1, y1),
+                area,
+                score,
+                stability,
+                (x, y),
+                crop,
+                label,
+            ) in enumerate(facts, start=1)
         ),
     )
 

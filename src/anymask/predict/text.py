@@ -23,7 +23,7 @@ from anymask.predict.text_detector import Detector
 from anymask.predict.text_load import load_detector
 from anymask.predict.text_phrases import parse_phrases
 from anymask.predict.tiles import starts
-from anymask.text_boxes import TextBoxes, suppress
+from anymask.text_boxes import TextBoxes, suppress, sure_or_best
 from anymask.text_masks import TextMasks
 
 _OVERLAP = 0.25  # of neighbouring tiles, share of their side
@@ -38,7 +38,8 @@ class TextSettings:
     Attributes
     ----------
     least
-        Detector score from which on a box is taken; None takes the detector's row's.
+        Detector score from which on a box is taken; None takes the detector's row's, and for a
+        phrase that nothing reaches it the best box from the row's `alone` on.
     class_overlap
         IoU above which the lower of two boxes of one phrase and one kind is dropped; None takes
         the row's.
@@ -136,7 +137,7 @@ class TextPredictor:
             masks, notes = self._masks(embedding, boxes), embedding.notes
         else:
             masks, notes = Masks.from_bits(np.zeros((0, height, width), bool)), picture.notes
-        notes = (*notes, *said, *self._missing(phrases, boxes, said))
+        notes = (*notes, *said, *self._doubts(phrases, boxes, said))
         return _result(phrases, boxes, masks, notes)
 
     def check(
@@ -165,12 +166,13 @@ class TextPredictor:
         """The boxes alone, by phrase and falling score; phrases as `check` gives them."""
         own, row = self.settings, self.detector.row
         least = row.least if own.least is None else own.least
-        parts = [self.detector.detect(pixels, phrases, least)]
+        alone = row.alone if own.least is None and row.alone is not None else least
+        parts = [self.detector.detect(pixels, phrases, min(least, alone))]
         for window in tile_windows((pixels.shape[0], pixels.shape[1]), tiles):
             part = np.ascontiguousarray(pixels[window.y0 : window.y1, window.x0 : window.x1])
-            found = self.detector.detect(part, phrases, least)
+            found = self.detector.detect(part, phrases, min(least, alone))
             parts.append(_placed(found, window, (pixels.shape[0], pixels.shape[1])))
-        found = TextBoxes.join(parts)
+        found = sure_or_best(TextBoxes.join(parts), least)
         overlap = row.overlap if own.class_overlap is None else own.class_overlap
         many = 1 + int(found.kinds.max(initial=0))
         found = suppress(found, overlap, found.phrases * many + found.kinds)
@@ -195,11 +197,20 @@ class TextPredictor:
             scores += some.scores.tolist()
         return Masks(size=embedding.size, rles=tuple(rles), scores=np.array(scores, np.float32))
 
-    def _missing(
+    def _doubts(
         self, phrases: Sequence[str], boxes: TextBoxes, said: Sequence[Note]
     ) -> tuple[Note, ...]:
-        """What was not found; words that the detector does not know were told before."""
+        """What was found hardly or not; words that the detector does not know were told before."""
         least = self.detector.row.least if self.settings.least is None else self.settings.least
+        weak = [
+            f'"{phrases[phrase]}" (score {score:.2f})'
+            for phrase, score in zip(boxes.phrases.tolist(), boxes.scores.tolist(), strict=True)
+            if score < least
+        ]
+        notes = []
+        if weak:
+            text = f"below the usual {least:g}, taken for want of better: {', '.join(weak)}"
+            notes.append(Note("weak-find", text))
         found = set(boxes.phrases.tolist())
         missing = [
             f'"{phrase}" (best score {boxes.best[i]:.2f})'
@@ -208,10 +219,10 @@ class TextPredictor:
         ]
         if missing:
             text = f"nothing of a score of {least:g} or more was found for {', '.join(missing)}"
-            return (Note("nothing-found", text),)
-        if not len(boxes) and not said:
-            return (Note("nothing-found", "nothing was found"),)
-        return ()
+            notes.append(Note("nothing-found", text))
+        elif not len(boxes) and not said:
+            notes.append(Note("nothing-found", "nothing was found"))
+        return tuple(notes)
 
 
 def tile_windows(size: tuple[int, int], tile: int | None) -> list[Window]:

@@ -9,17 +9,23 @@ from anymask.text_boxes import TextBoxes
 _LEAST = 0.5  # IoU of a detector's box with the box of a mask
 
 
-def matching(masks: Masks, found: TextBoxes, least: float = _LEAST) -> Int64[np.ndarray, " K"]:
-    """Indices, rising, of the masks whose boxes fit a detector's boxes.
+def matching(
+    masks: Masks, found: TextBoxes, least: float = _LEAST
+) -> tuple[Int64[np.ndarray, " K"], Int64[np.ndarray, " K"]]:
+    """Indices, rising, of the masks whose boxes fit a detector's boxes, and the phrase of each.
 
     Each of the detector's boxes takes the mask whose box overlaps it most, the first of equal
-    ones, if their IoU is `least` or more.
+    ones, if their IoU is `least` or more. A mask that several take answers the phrase of the one
+    with the highest score.
     """
     if not len(masks) or not len(found):
-        return np.zeros(0, np.int64)
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
     ious = _ious(found.boxes, masks.boxes)
     best = ious.argmax(1)
-    return np.unique(best[ious[np.arange(len(best)), best] >= least]).astype(np.int64)
+    rows = np.flatnonzero(ious[np.arange(len(best)), best] >= least)
+    rows = rows[np.argsort(-found.scores[rows], kind="stable")]
+    taken, first = np.unique(best[rows], return_index=True)
+    return taken.astype(np.int64), found.phrases[rows[first]]
 
 
 def _ious(
