@@ -31,6 +31,11 @@ settings.load_profile("anymask")
 # Array shapes in annotations are checked in these parts; networks that torch.compile traces cannot
 # be, and set JAXTYPING_DISABLE=1.
 CHECKED = (
+    "frames",
+    "frames_animation",
+    "frames_camera",
+    "frames_pictures",
+    "frames_stream",
     "image",
     "image_arrays",
     "image_color",

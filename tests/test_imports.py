@@ -42,14 +42,14 @@ BUILT_ON: dict[str, set[str]] = {
 _ARRAYS = {"numpy", "PIL", "cv2", "pycocotools", "jaxtyping"}
 OUTSIDE: dict[str, set[str]] = {
     "errors": set(),
-    "nouns": {*_ARRAYS, "pillow_heif"},
+    "nouns": {*_ARRAYS, "pillow_heif", "av"},
     "nn": {"torch", "jaxtyping"},
     "weights": {"torch", "jaxtyping", "safetensors", "pooch", "requests"},
     "model": {"torch", "jaxtyping", "numpy"},
     "formats": _ARRAYS,
     "predict": {*_ARRAYS, "torch", "safetensors"},
     "evaluate": {*_ARRAYS, "torch", "rich"},
-    "train": {*_ARRAYS, "torch", "safetensors"},
+    "train": {*_ARRAYS, "torch", "safetensors", "accelerate", "matplotlib"},
     "compat": {*_ARRAYS, "torch"},
     "cli": {*_ARRAYS, "torch", "typer", "click", "rich"},
     "__main__": set(),
