@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
+from anymask.variant_video import VideoSpec
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asset:
@@ -212,11 +214,15 @@ class Zoom:
         Side of the crop over side of the object.
     side
         Longest side of the crop after resizing, px.
+    alternatives
+        What a lone point may mean is read anew in the crop, all of it. Else the mask of the highest
+        score alone is refined there.
     """
 
     below: float
     margin: float
     side: int
+    alternatives: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -266,6 +272,8 @@ class Variant:
         Which outputs answer what.
     sizes
         Other input sizes, or None; see `anymask.variant_sizes.sized`.
+    video
+        How videos are followed, or None where the model knows images alone.
     """
 
     name: str
@@ -280,6 +288,7 @@ class Variant:
     everything: EverythingSpec = field(default_factory=EverythingSpec)
     outputs: Outputs = field(default_factory=Outputs)
     sizes: InputSizes | None = None
+    video: VideoSpec | None = None
 
     def __deepcopy__(self, memo: object) -> "Variant":
         """Itself: it never changes, so that copies of a model share their row."""

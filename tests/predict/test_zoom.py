@@ -13,7 +13,14 @@ from anymask.frame import Frame
 from anymask.model import Model
 from anymask.nn.resize import upscale
 from anymask.predict.image import ImagePredictor
-from anymask.predict.refine import Window, choose_window, mask_box, move, resample
+from anymask.predict.refine import (
+    Window,
+    choose_window,
+    look_closer,
+    mask_box,
+    move,
+    resample,
+)
 from anymask.prompts import Prompts
 from anymask.variants import Zoom
 
@@ -245,3 +252,32 @@ def test_pixels_of_the_original_are_what_the_second_look_sees(monkeypatch):
     (crop,) = seen
     assert crop.shape[1:3] == (64, 64)
     assert np.abs(crop[0, 16:48, 16:48].mean() - pixels[300:316, 400:416].mean()) < 8
+
+
+@pytest.mark.parametrize(
+    ("prompt", "masks"),
+    [
+        ({"points": [(40, 30)]}, 3),
+        ({"points": [(40, 30), (44, 33)], "labels": [1, 1]}, 1),
+        ({"points": [(40, 30), (90, 70)], "labels": [1, 0]}, 1),
+        ({"boxes": [30, 20, 50, 40]}, 1),
+    ],
+    ids=["a lone point", "two points", "a point off it", "a box"],
+)
+def test_only_what_a_lone_point_may_mean_is_all_read_anew(prompt, masks):
+    close = zooming("nano")
+    embedding = close.encode(picture(BIG))
+    asked = close.prompts(embedding, **prompt).take([0])
+    first = torch.full(embedding.frame.logits, -5.0)
+    x, y = (round(v / c) for v, c in zip((40, 30), embedding.frame.cell, strict=True))
+    first[y - 1 : y + 2, x - 1 : x + 2] = 5.0
+    zoom = replace(ZOOM, alternatives=True)
+
+    def seen(zoom, multimask):
+        with torch.inference_mode():
+            return look_closer(close.model, embedding, asked, first, zoom, multimask)
+
+    look = seen(zoom, True)
+    assert len(look.masks) == len(look.logits) == len(look.scores) == len(look.found) == masks
+    for plain in (seen(zoom, False), seen(ZOOM, True)):
+        assert len(plain.masks) == 1 and torch.equal(plain.logits, seen(ZOOM, False).logits)

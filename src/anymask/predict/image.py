@@ -300,12 +300,13 @@ class ImagePredictor:
         if zoom is not None:
             for p, best in enumerate(scores.argmax(1).tolist()):
                 one = prompts.take([p])
-                look = look_closer(self.model, embedding, one, logits[p, best], zoom)
+                look = look_closer(self.model, embedding, one, logits[p, best], zoom, multimask)
                 if look is not None:
-                    at = look.window
-                    masks[p, best] = False
-                    masks[p, best, at.y0 : at.y1, at.x0 : at.x1] = look.mask
-                    logits[p, best], scores[p, best] = look.logits, look.score
+                    at, seen = look.window, len(look.masks)
+                    into = slice(None) if seen == count else slice(best, best + 1)
+                    masks[p, into] = False
+                    masks[p, into, at.y0 : at.y1, at.x0 : at.x1] = look.masks
+                    logits[p, into], scores[p, into] = look.logits, look.scores
         return Prediction(
             masks=masks,
             scores=scores.cpu().numpy(),

@@ -51,28 +51,28 @@ class Window:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Look:
-    """What a second look saw.
+    """What a second look saw: one mask, or all that the prompt may mean.
 
     Attributes
     ----------
     window
-        Where; outside it the mask is empty.
-    mask
+        Where; outside it the masks are empty.
+    masks
         What is in the window.
     logits
         In the frame of the whole image, so that they can be fed back.
-    score
+    scores
         Predicted IoU.
     frame, found
         Of the window, and the logits in it: with the detail that `logits` has no room for.
     """
 
     window: Window
-    mask: Bool[np.ndarray, "y x"]
-    logits: Float[Tensor, "h w"]
-    score: Float[Tensor, ""]
+    masks: Bool[np.ndarray, "M y x"]
+    logits: Float[Tensor, "M h w"]
+    scores: Float[Tensor, " M"]
     frame: Frame
-    found: Float[Tensor, "1 h2 w2"]
+    found: Float[Tensor, "M h2 w2"]
 
 
 def zoom_of(
@@ -110,11 +110,18 @@ def look_closer(
     prompt: Prompts,
     logits: Float[Tensor, "h w"],
     zoom: Zoom,
+    multimask: bool = False,
 ) -> Look | None:
     """A second look at one prompt's object, or None where it is large or nothing was found.
 
     The crop is made around the prompt's box, else around the first mask. With the first logits the
-    prompt is clear, so that a single mask answers.
+    prompt is clear, so that a single mask answers; where several are wanted of a lone point, and
+    the zoom provides for it, the point alone is asked again.
+
+    Parameters
+    ----------
+    multimask
+        Several masks are wanted.
     """
     box = mask_box(logits, embedding.frame)
     if prompt.boxes is not None:
@@ -125,23 +132,31 @@ def look_closer(
         return None
     frame = Frame.fit(window.size, model.variant.spec, zoom.side)
     moved = move(prompt, window)
-    if model.variant.spec.mask_prompts:
+    open_question = multimask and zoom.alternatives and is_lone_point(prompt)
+    if not open_question and model.variant.spec.mask_prompts:
         known = resample(logits[None], embedding.frame, frame, (window.x0, window.y0))
         moved = replace(moved, masks=known.cpu().numpy())
     pixels = np.ascontiguousarray(embedding.pixels[window.y0 : window.y1, window.x0 : window.x1])
     outputs, known_scores = decode(model, encode(model, pixels, frame), moved, frame)
-    answers, scores = model.variant.outputs.answer(outputs, known_scores, False)
-    found = answers[:, 0]
-    masks = np.empty((1, *window.size), bool)
+    answers, scores = model.variant.outputs.answer(outputs, known_scores, open_question)
+    found = answers[0]
+    masks = np.empty((len(found), *window.size), bool)
     fill_masks(masks, found, frame)
     return Look(
         window=window,
-        mask=masks[0],
-        logits=_whole(logits, found, embedding.frame, frame, window),
-        score=scores[0, 0],
+        masks=masks,
+        logits=torch.stack(
+            [_whole(logits, each, embedding.frame, frame, window) for each in found]
+        ),
+        scores=scores[0],
         frame=frame,
         found=found,
     )
+
+
+def is_lone_point(prompt: Prompts) -> bool:
+    """Whether one prompt is a single point on the object, which may mean many things."""
+    return prompt.boxes is None and prompt.masks is None and prompt.labels[0].tolist() == [1]
 
 
 def mask_box(logits: Float[Tensor, "h w"], frame: Frame) -> Box | None:
@@ -232,13 +247,13 @@ def _weights(source: Frame, target: Frame, axis: int, shift: int) -> Float[Tenso
 
 def _whole(
     before: Float[Tensor, "h w"],
-    found: Float[Tensor, "1 h2 w2"],
+    found: Float[Tensor, "h2 w2"],
     frame: Frame,
     cropped: Frame,
     window: Window,
 ) -> Float[Tensor, "h w"]:
     """Logits of the whole image: what was found inside the window, background outside."""
-    again = resample(found, cropped, frame, (-window.x0, -window.y0))[0]
+    again = resample(found[None], cropped, frame, (-window.x0, -window.y0))[0]
     (h, w), (across, down) = frame.logits, frame.cell
     xs = (torch.arange(w, device=found.device) + 0.5) * across
     ys = (torch.arange(h, device=found.device) + 0.5) * down
@@ -248,7 +263,7 @@ def _whole(
     highest = float(found.max())
     if highest > 0 and not bool((whole > 0).any()):
         # an object smaller than a cell would be lost: its strongest point speaks for its cell
-        y, x = divmod(int(found[0].argmax()), found.shape[-1])
+        y, x = divmod(int(found.argmax()), found.shape[-1])
         px = (x + 0.5) * cropped.cell[0] + window.x0, (y + 0.5) * cropped.cell[1] + window.y0
         whole[min(h - 1, int(px[1] / down)), min(w - 1, int(px[0] / across))] = highest
     return whole
