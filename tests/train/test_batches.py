@@ -16,9 +16,13 @@ from anymask.nn.nano import build_nano
 from anymask.train.batches import PhotoDrawer, StepKind, draw_batch
 from anymask.train.clicks import ClickMix
 from anymask.train.config import Optim, TrainConfig
-from anymask.train.loop import averaged_network, begin, cut, rate, snapshot, train
+from anymask.train.decoding import cut_nano
+from anymask.train.loop import train
+from anymask.train.run import teaching_of
+from anymask.train.running import averaged_network, begin, rate, snapshot
 from anymask.train.samples import draw_view, find_photos
 from anymask.train.state import save_state
+from anymask.train.team import Alone
 
 WHOLE = StepKind(views=1, prompts=2, side=64, window=64)
 PART = StepKind(views=2, prompts=2, side=96, window=64)
@@ -98,11 +102,22 @@ def test_windows_cut_from_all_maps_are_the_same_place(drawer):
     batch = draw_batch(drawer, PART, ClickMix(), np.random.default_rng(2))
     with torch.no_grad():
         whole = network.encode(torch.randn(2, 3, 96, 96))
-    parts = cut(whole, batch)
+    parts = cut_nano(whole, batch.corners, batch.kind.window)
     for stride, full, part in zip((16, 8, 4, 16, 8, 4), whole, parts, strict=True):
         x, y = (v // stride for v in batch.corners[1])
         assert torch.equal(part[1, :, 0, 0], full[1, :, y, x])
         assert part.shape[-1] == 64 // stride
+
+
+LATE_TRUNK = {"*": 1, "encoder.detector.*": 0, "encoder.lite.*": 0} | {
+    f"encoder.lite.blocks.{block}.*": 0.1 for block in (14, 15)
+}
+
+
+def go(run, drawer, folder, **more):
+    """`train`, alone on the CPU."""
+    team = Alone(torch.device("cpu"))
+    return train(run, drawer, folder, team=team, teaching=teaching_of(run.config, team), **more)
 
 
 def config(**changes: object) -> TrainConfig:
@@ -114,7 +129,7 @@ def config(**changes: object) -> TrainConfig:
             "kinds": (WHOLE, PART),
             "shares": (0.5, 0.5),
             "rounds": (0.5, 0.5),
-            "optim": Optim(warmup=2, trunk_from=14),
+            "optim": Optim(warmup=2, learn=LATE_TRUNK),
             "save_every": 100,
             **changes,
         }
@@ -126,18 +141,18 @@ def test_f01_a_run_gone_on_with_is_the_unbroken_run(drawer, tmp_path, stops):
     torch.manual_seed(0)
     weights = build_nano().state_dict()
 
-    def go(folder: Path, until: int) -> None:
+    def learn(folder: Path, until: int) -> None:
         network = build_nano().train()
         network.load_state_dict(weights)
         run = begin(config(), network, folder)
-        for _ in train(run, drawer, folder, minutes=None, judge=None):
+        for _ in go(run, drawer, folder):
             if run.step == until:
                 break
         save_state(snapshot(run), folder)
 
-    go(tmp_path / "whole", 4)
+    learn(tmp_path / "whole", 4)
     for until in stops:
-        go(tmp_path / "broken", until)
+        learn(tmp_path / "broken", until)
     whole, broken = (
         averaged_network(begin(config(), build_nano(), tmp_path / n)).state_dict()
         for n in ("whole", "broken")
@@ -150,7 +165,7 @@ def test_frozen_parts_stay_and_the_rest_learns(drawer, tmp_path):
     network = build_nano().train()
     before = {n: p.detach().clone() for n, p in network.named_parameters()}
     run = begin(config(steps=2), network, tmp_path / "run")
-    list(train(run, drawer, tmp_path / "run", minutes=None, judge=None))
+    list(go(run, drawer, tmp_path / "run"))
     moved = {n for n, p in network.named_parameters() if not torch.equal(p, before[n])}
     assert not any(n.startswith("encoder.detector") for n in moved)
     assert not any(n.startswith("encoder.lite.blocks.3.") for n in moved)

@@ -19,6 +19,8 @@ from anymask.train.judge import judge_on
 from anymask.train.run import initialise, run_slice
 from anymask.train.samples import find_photos
 from anymask.train.start import load_trunks
+from anymask.train.team import Alone
+from anymask.variants import variant
 
 
 @pytest.fixture
@@ -85,7 +87,8 @@ def test_trunks_are_filled_and_the_detector_takes_rgb_for_bgr(tmp_path):
 def test_a_judge_looks_at_the_validation_photos(here, tmp_path):
     assert judge_on(config(judge_photos=0)) is None
     judge = judge_on(here)
-    facts = judge(build_nano().eval(), 0)  # the set has training photos only
+    team = Alone(torch.device("cpu"))
+    facts = judge(build_nano().eval(), variant("nano"), team)  # it has training photos only
     assert facts == {"masks": 0.0}
 
 

@@ -24,7 +24,7 @@ def test_a_new_state_replaces_the_old_one_wholly(tmp_path):
     save_state(state(3), tmp_path / "state")
     save_state(RunState(step=4, tensors={}, facts={}), tmp_path / "state")
     assert load_state(tmp_path / "state").tensors == {}
-    assert [p.name for p in tmp_path.iterdir()] == ["state"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["state", "state.old"]
 
 
 def test_a_kill_between_the_two_renames_leaves_the_former_state(tmp_path):

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from anymask.cli.common import Stop, say
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from rich.console import Console
 
 
 def train(
@@ -19,56 +19,99 @@ def train(
     minutes: Annotated[
         float | None, typer.Option(help="Stop after so long; the same command goes on")
     ] = None,
-    threads: Annotated[int, typer.Option(help="Threads of each process", min=1)] = 1,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps")] = "auto",
+    threads: Annotated[int, typer.Option(help="Threads of each process on a CPU", min=1)] = 1,
+    workers: Annotated[
+        int | None,
+        typer.Option(help="Threads that draw samples ahead; 8 beside a GPU, else none", min=0),
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(help="Begin from the state of another run, with its moments"),
+    ] = None,
+    accept_changes: Annotated[
+        bool, typer.Option("--accept-changes", help="Go on though the photos have changed")
+    ] = False,
     bundle_to: Annotated[
         Path | None,
         typer.Option("--bundle", help="Train nothing; write the averaged weights, float16"),
     ] = None,
     overwrite: Annotated[bool, typer.Option(help="Let --bundle replace a file")] = False,
+    pack_to: Annotated[
+        Path | None,
+        typer.Option("--pack", help="Train nothing; write the photos as tars below 25 MB"),
+    ] = None,
+    pack_side: Annotated[
+        int, typer.Option(help="Longest side of packed photos, px; smaller ones stay", min=32)
+    ] = 1024,
 ) -> None:
-    """Train nano on photos with masks, or go on with a run.
+    """Train a network on photos with masks, or go on with a run.
 
     Several processes: torchrun --nproc-per-node=2 -m anymask train configs/nano.toml
-    """
-    from rich.console import Console
 
-    from anymask.train.bundle import bundle
+    Ctrl-C and SIGTERM end the slice after the step that is going on, once its state is saved.
+    """
     from anymask.train.config import read_config
+
+    settings = read_config(config, changes or ())
+    if bundle_to is not None:
+        from anymask.train.bundle import bundle
+
+        size = bundle(settings, bundle_to, overwrite=overwrite)
+        say(f"{bundle_to}: {size / 1e6:.1f} MB")
+        return
+    if pack_to is not None:
+        from anymask.train.pack import pack
+
+        packed = pack(settings, pack_to, side=pack_side)
+        say(f"{pack_to}: {packed.photos} photos in {packed.parts} tars, {packed.scaled} scaled")
+        return
     from anymask.train.judge import judge_on
     from anymask.train.run import run_slice
 
-    settings = read_config(config, changes or ())
-    console = Console(stderr=True)
-    if bundle_to is not None:
-        size = bundle(settings, bundle_to, overwrite=overwrite)
-        console.print(f"{bundle_to}: {size / 1e6:.1f} MB")
-        return
-    report = _Report(console, settings.steps)
-    run = run_slice(
-        settings,
-        minutes=minutes,
-        threads=threads,
-        judge=judge_on(settings),
-        progress=report.step,
-    )
-    console.print(f"step {run.step} of {settings.steps}; the run lies in {settings.out}")
+    report = _Report(settings.steps)
+    with Stop("step") as stop:
+        run = run_slice(
+            settings,
+            minutes=minutes,
+            threads=threads,
+            workers=workers,
+            device=device,
+            judge=judge_on(settings),
+            resume=resume,
+            accept_changes=accept_changes,
+            stop=lambda: stop.asked,
+            progress=report.step,
+            tell=say,
+        )
+    if report.told:
+        say(f"step {run.step} of {settings.steps}; the run lies in {settings.out}")
+    if run.stopped:
+        raise typer.Exit(run.stopped)
 
 
 class _Report:
-    """A line every so many steps."""
+    """A line every so many steps, and one for each look at the validation photos."""
 
-    def __init__(self, console: "Console", steps: int, every: int = 20) -> None:
-        self.console, self.steps, self.every = console, steps, every
+    def __init__(self, steps: int, every: int = 20) -> None:
+        self.steps, self.every = steps, every
+        self.told = False
         self.sums: dict[str, list[float]] = {}
 
     def step(self, facts: "Mapping[str, float]") -> None:
         """Add a step's figures; print means now and then."""
+        self.told = True
         for name in ("loss", "top", "best", "clear", "last"):
             if name in facts:
                 self.sums.setdefault(name, []).append(facts[name])
+        at = f"step {int(facts['step'])}/{self.steps}  {facts['seconds'] / 60:.1f} min"
         if int(facts["step"]) % self.every == 0:
             means = "  ".join(f"{n} {sum(v) / len(v):.3f}" for n, v in self.sums.items())
-            self.console.print(
-                f"step {int(facts['step'])}/{self.steps}  {facts['seconds'] / 60:.1f} min  {means}"
-            )
+            say(f"{at}  {means}")
             self.sums.clear()
+        judged = {n.removeprefix("judged_"): v for n, v in facts.items() if "judged_" in n}
+        if judged:
+            shown = "  ".join(
+                f"{n} {judged[n]:.3f}" for n in ("box", "click1", "click3", "click5") if n in judged
+            )
+            say(f"{at}  validation IoU of {judged['masks']:.0f} masks: {shown or 'none'}")

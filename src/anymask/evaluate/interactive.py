@@ -25,8 +25,8 @@ from anymask.errors import DataError
 from anymask.evaluate.baselines import Box, filled_box, grabcut_box
 from anymask.evaluate.clicks import innermost_point, next_click
 from anymask.evaluate.report import MaskScore, Report
-from anymask.formats.records import Annotation, Record
-from anymask.formats.sa1b import Sa1bSet, split_of
+from anymask.formats.records import Annotation, Record, RecordSet
+from anymask.formats.sa1b import split_of
 from anymask.mask_rle import decode_rle
 
 SMALLEST, LARGEST = 0.002, 0.85  # shares of the photo
@@ -73,7 +73,7 @@ class Predictor(Protocol):
 
 def evaluate_interactive(
     predictor: Predictor,
-    sets: Sequence[Sa1bSet],
+    sets: Sequence[RecordSet],
     *,
     split: str = "val",
     clicks: Sequence[int] = (1, 3, 5),
@@ -105,7 +105,7 @@ def evaluate_interactive(
     ------
     DataError
         ``split-unknown``, ``clicks-wrong``, ``set-twice``, or a broken record (see
-        `anymask.formats.sa1b.Sa1bSet.read`).
+        `anymask.formats.records.RecordSet.read`).
     """
     check_sets(sets, split)
     clicks = _checked(clicks)
@@ -348,7 +348,7 @@ def _measures(clicks: tuple[int, ...]) -> tuple[str, ...]:
     return (*names, "filled_box", "grabcut_box")
 
 
-def chosen_ids(data: Sa1bSet, split: str, limit: int | None) -> list[str]:
+def chosen_ids(data: RecordSet, split: str, limit: int | None) -> list[str]:
     """Ids of the photos that take part, sorted; of more than `limit` the lowest by SHA-256."""
     ids = [image_id for image_id in data.ids if split == "all" or split_of(image_id) == split]
     return ids if limit is None else sorted(sorted(ids, key=_digest)[:limit])
@@ -358,7 +358,7 @@ def _digest(image_id: str) -> bytes:
     return hashlib.sha256(image_id.encode("utf-8", "surrogateescape")).digest()
 
 
-def check_sets(sets: Sequence[Sa1bSet], split: str) -> None:
+def check_sets(sets: Sequence[RecordSet], split: str) -> None:
     """Refuse a split that there is not, and sets that a report could not tell apart.
 
     Raises

@@ -4,6 +4,7 @@ A step decodes either whole views or one window of each: prompts cost time by th
 decoded on, so that windows show several times as many masks in the same time.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,12 +14,19 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
+from anymask.errors import AnymaskError, DataError
+from anymask.train.augment import Augment
 from anymask.train.clicks import MOST_POINTS, ClickMix, first_prompt
-from anymask.train.samples import Photo, View, draw_view
+from anymask.train.paste import paste_objects
+from anymask.train.samples import Fit, Photo, View, draw_view
+from anymask.variant_specs import keep_aspect
+
+_log = logging.getLogger(__name__)
 
 STRIDE = 4  # px a cell of the logits
 _ALIGN = 32  # px; windows start at multiples, so that they can be cut from all maps
 _TRIES = 20
+_MOST_EMPTY = 1000  # views running without a mask: something is wrong with the photos
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,13 +42,18 @@ class StepKind:
     side
         Side of the image, px.
     window
-        Side of the part that is decoded, px; equal to `side` for all of it.
+        Side of the part that is decoded, px; 0 for all of it.
     """
 
     views: int
     prompts: int
     side: int
-    window: int
+    window: int = 0
+
+    @property
+    def decoded(self) -> int:
+        """Side of what is decoded, px."""
+        return self.window or self.side
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -57,6 +70,10 @@ class Batch:
         First prompts in window px, padded with label -1.
     corners
         (x, y) of each view's window, px.
+    sizes
+        (H, W) of each view without its padding, px.
+    items
+        The photos, for messages.
     """
 
     kind: StepKind
@@ -65,13 +82,27 @@ class Batch:
     points: Float[Tensor, "B P N 2"]
     labels: Int64[Tensor, "B P N"]
     corners: tuple[tuple[int, int], ...]
+    sizes: tuple[tuple[int, int], ...]
+    items: tuple[str, ...]
 
 
 class PhotoDrawer:
-    """Draws photos by weight."""
+    """Draws photos by weight, and views of them; safe for several threads.
 
-    def __init__(self, photos: Sequence[Photo]) -> None:
+    Parameters
+    ----------
+    photos
+        What there is.
+    fit, augment
+        How views are made; see `draw_view`.
+    """
+
+    def __init__(
+        self, photos: Sequence[Photo], *, fit: Fit = keep_aspect, augment: Augment | None = None
+    ) -> None:
         self.photos = tuple(photos)
+        self.fit, self.augment = fit, augment or Augment()
+        self._told: set[str] = set()  # photos that cannot be read
         weights = np.array([p.weight for p in photos])
         self._upto = np.cumsum(weights / weights.sum())
 
@@ -79,6 +110,44 @@ class PhotoDrawer:
         """One photo."""
         at = int(np.searchsorted(self._upto, rng.random()))
         return self.photos[min(at, len(self.photos) - 1)]
+
+    def view(self, kind: StepKind, rng: np.random.Generator) -> tuple[Photo, View]:
+        """A photo and a view of it that has masks, with objects of others pasted by chance.
+
+        Raises
+        ------
+        DataError
+            ``no-views``: photo after photo gives none.
+        """
+        view = None
+        for _ in range(_MOST_EMPTY):
+            photo = self.draw(rng)
+            view = self._one(photo, kind, rng)
+            if view is not None:
+                break
+        else:
+            raise DataError(
+                "no-views",
+                f"{_MOST_EMPTY} photos running gave no view with a mask",
+                where=str(photo),
+                hint="are masks large enough, and pictures whole?",
+            )
+        if self.augment.paste and rng.random() < self.augment.paste:
+            other = self._one(self.draw(rng), kind, rng)
+            if other is not None:
+                view = paste_objects(view, other, self.augment, rng)
+        return photo, view
+
+    def _one(self, photo: Photo, kind: StepKind, rng: np.random.Generator) -> View | None:
+        try:
+            return draw_view(
+                photo, kind.side, kind.prompts, rng, fit=self.fit, augment=self.augment
+            )
+        except AnymaskError as error:  # hours into a run one broken picture ends nothing
+            if str(photo) not in self._told:
+                self._told.add(str(photo))
+                _log.warning("%s is passed over: %s", photo, error)
+            return None
 
 
 def draw_batch(
@@ -90,15 +159,15 @@ def draw_batch(
     points: list[np.ndarray] = []
     labels: list[np.ndarray] = []
     corners: list[tuple[int, int]] = []
+    sizes: list[tuple[int, int]] = []
+    items: list[str] = []
     while len(images) < kind.views:
-        view = draw_view(drawer.draw(rng), kind.side, kind.prompts, rng)
-        if view is None:
-            continue
+        photo, view = drawer.view(kind, rng)
         corner, masks = _choose_window(view, kind, rng)
         if not len(masks):
             continue
         x0, y0 = corner
-        window = slice(y0, y0 + kind.window), slice(x0, x0 + kind.window)
+        window = slice(y0, y0 + kind.decoded), slice(x0, x0 + kind.decoded)
         xy = np.zeros((kind.prompts, MOST_POINTS, 2), np.float32)
         kinds = np.full((kind.prompts, MOST_POINTS), -1, np.int64)
         truth = []
@@ -114,6 +183,8 @@ def draw_batch(
         points.append(xy)
         labels.append(kinds)
         corners.append(corner)
+        sizes.append(view.size)
+        items.append(str(photo))
     return Batch(
         kind=kind,
         images=torch.from_numpy(np.stack(images)),
@@ -121,6 +192,8 @@ def draw_batch(
         points=torch.from_numpy(np.stack(points)),
         labels=torch.from_numpy(np.stack(labels)),
         corners=tuple(corners),
+        sizes=tuple(sizes),
+        items=tuple(items),
     )
 
 
@@ -135,7 +208,7 @@ def _choose_window(
     view: View, kind: StepKind, rng: np.random.Generator
 ) -> tuple[tuple[int, int], list[int]]:
     """Corner (x, y) of the part to decode, and the masks that live mostly inside it."""
-    if kind.window == kind.side:
+    if kind.decoded == kind.side:
         return (0, 0), list(range(len(view.masks)))
     last = (kind.side - kind.window) // _ALIGN
     sizes = view.masks.sum((1, 2))

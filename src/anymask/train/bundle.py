@@ -1,10 +1,12 @@
 """A finished run to one small file, as the package bundles it."""
 
+import json
 from pathlib import Path
 
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from anymask.errors import OutputError, RunError
+from anymask.formats.atomic import write_atomic
 from anymask.train.config import TrainConfig
 from anymask.train.run import STATE, load_averaged
 from anymask.train.state import half, load_state
@@ -29,8 +31,13 @@ def bundle(config: TrainConfig, path: Path, *, overwrite: bool = False) -> int:
     if state is None:
         raise RunError("no-state", "the run has no state yet", where=str(folder))
     network = load_averaged(folder, config)
-    facts = {"steps": str(state.step), "seed": str(config.seed)}
-    fresh = path.with_name(path.name + ".part")
-    save_file(half(network.state_dict()), fresh, metadata={"format": "pt", **facts})
-    fresh.replace(path)
-    return path.stat().st_size
+    about = {"model": config.model, "size": config.size, "network": dict(config.network)}
+    facts = {
+        "format": "pt",
+        "steps": str(state.step),
+        "seed": str(config.seed),
+        "trained": json.dumps(about, default=dict),
+    }
+    data = save(half(network.state_dict()), facts)
+    write_atomic(path, data, overwrite=overwrite)
+    return len(data)

@@ -10,17 +10,40 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int64
 
-MOST_POINTS = 10  # a box's two corners and clicks of all rounds
+MOST_POINTS = 14  # a box's two corners and clicks of all rounds
+_BOX_MOST = 20.0  # px that a side of a noisy box moves at most
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClickMix:
-    """How often which first prompt comes up; shares of 1."""
+    """How often which prompt comes up; shares of 1.
+
+    Attributes
+    ----------
+    box
+        First prompts that are a box; the others are clicks.
+    click_with_box
+        Boxes that come with a click.
+    innermost
+        Clicks at the innermost point; the others lie anywhere.
+    several
+        Clicks that come with up to three careless ones, on the object and off it.
+    box_noise
+        Spread of a box's sides over their length (SAM: 0.1, and 20 px at most); 0 mixes exact,
+        good and bad boxes.
+    again
+        Rounds without a new click, in which only the answer is fed back.
+    closing
+        Series that end with such a round.
+    """
 
     box: float = 0.35
     click_with_box: float = 0.12
     innermost: float = 0.5
     several: float = 0.25
+    box_noise: float = 0.0
+    again: float = 0.07
+    closing: float = 0.0
 
 
 def depth(mask: Bool[np.ndarray, "H W"]) -> Float32[np.ndarray, "H W"]:
@@ -44,15 +67,19 @@ def point_in(
 
 
 def noisy_box(
-    mask: Bool[np.ndarray, "H W"], rng: np.random.Generator
+    mask: Bool[np.ndarray, "H W"], rng: np.random.Generator, noise: float = 0.0
 ) -> tuple[float, float, float, float]:
-    """The tight box with jitter: mostly small, sometimes large."""
+    """The tight box with jitter: of one spread, or mostly small and sometimes large."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     x0, y0, x1, y1 = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
-    kind = rng.random()
-    sigma = 0.0 if kind < 0.35 else (0.02 if kind < 0.8 else 0.08)
-    jitter = rng.normal(size=4) * sigma * np.array([x1 - x0, y1 - y0, x1 - x0, y1 - y0])
-    jitter += rng.uniform(-1, 1, 4) * (kind >= 0.35)
+    sides = np.array([x1 - x0, y1 - y0, x1 - x0, y1 - y0])
+    if noise:
+        jitter = np.clip(rng.normal(size=4) * noise * sides, -_BOX_MOST, _BOX_MOST)
+    else:
+        kind = rng.random()
+        sigma = 0.0 if kind < 0.35 else (0.02 if kind < 0.8 else 0.08)
+        jitter = rng.normal(size=4) * sigma * sides
+        jitter += rng.uniform(-1, 1, 4) * (kind >= 0.35)
     height, width = mask.shape
     low = np.clip([x0 + jitter[0], y0 + jitter[1]], 0, [width - 2, height - 2])
     high = np.clip([x1 + jitter[2], y1 + jitter[3]], low + 2, [width, height])
@@ -80,7 +107,7 @@ def first_prompt(
                     points.append(point_in(target, False, rng))
                     labels.append(int(positive))
     if boxed:
-        x0, y0, x1, y1 = noisy_box(mask, rng)
+        x0, y0, x1, y1 = noisy_box(mask, rng, mix.box_noise)
         points += [(x0, y0), (x1, y1)]
         labels += [2, 3]
     return np.array(points, np.float32), np.array(labels, np.int64)

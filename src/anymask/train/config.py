@@ -1,6 +1,7 @@
 """What a training run is told: frozen records, read from TOML, every key checked."""
 
 import dataclasses
+import json
 import tomllib
 import types
 import typing
@@ -9,26 +10,35 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from anymask.errors import DataError
+from anymask.train.augment import Augment
 from anymask.train.batches import StepKind
 from anymask.train.clicks import ClickMix
+from anymask.train.losses import Losses
+from anymask.train.samples import MOST_MASKS
+from anymask.train.sources import DataSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Optim:
-    """AdamW and its schedule: warm up, hold, fall to nothing in a line.
+    """AdamW and its schedule: warm up, hold, then fall in a line or in steps.
 
     Attributes
     ----------
     lr
-        Learning rate of the neck and decoder.
-    trunk
-        Factor on `lr` for the trunk's trainable blocks.
-    trunk_from
-        First trainable block of the second trunk; 16 keeps all of it as it is.
+        Learning rate.
+    learn
+        Factors on it by patterns of parameters' names; the last that fits counts, 0 leaves a
+        parameter as it is. Empty for the network's own, see `anymask.train.recipes`.
     warmup
         Steps.
     hold
-        Share of all steps after which the rate falls.
+        Share of all steps after which the rate falls to nothing in a line.
+    drops
+        Shares of all steps after which the rate is multiplied by `drop`; `hold` counts no more.
+    drop
+        See there.
+    betas
+        Of the moments.
     decay
         Weight decay.
     clip
@@ -38,10 +48,12 @@ class Optim:
     """
 
     lr: float = 2e-3
-    trunk: float = 0.1
-    trunk_from: int = 5
+    learn: Mapping[str, float] = field(default_factory=dict)
     warmup: int = 100
     hold: float = 0.5
+    drops: tuple[float, ...] = ()
+    drop: float = 0.1
+    betas: tuple[float, ...] = (0.9, 0.99)
     decay: float = 1e-3
     clip: float = 1.0
     ema: float = 0.998
@@ -54,35 +66,66 @@ class TrainConfig:
     Attributes
     ----------
     data
-        Folders or tars in SA-1B layout.
+        Sets: paths, or records of a path and how it is taken.
     out
         Folder of the run.
+    model
+        A row of `anymask.VARIANTS`.
+    network
+        Arguments of its builder in place of the row's.
+    size
+        Side of the network's input, px, if it is not the row's.
     start
-        Folder with the trunks' weights, or None to go on from the bundled ones.
+        Where weights come from: a weight file, a folder of pretrained parts, ``"fresh"`` to draw
+        them; None for the row's own, or drawn ones where `network` changes it.
     steps
         Length of the run.
     seed
         Of everything random.
+    batches
+        Batches a step, shared among processes; None for one each, as many as the run began with.
     rounds
         Shares of steps with 1, 2, 3 ... rounds of prompts.
     kinds
-        Ways to fill a step, and `shares`, how often each comes up.
+        Ways to fill a batch, and `shares`, how often each comes up.
+    losses
+        ``"nano"``, ``"sam"`` or a record; an empty name for the network's own.
+    clicks, augment, optim
+        See there.
+    precision
+        Of the encoder: ``"float32"``, ``"bfloat16"``, or ``"auto"``, which is bfloat16 on CUDA.
+    balance
+        0 draws photos by their weights, 1 all sets alike.
+    most_masks
+        Masks of a photo that count when it is weighed.
+    strict
+        What would be cut or left out of the data is an error.
     save_every, judge_every
         Steps between checkpoints, and between looks at the validation photos.
     judge_photos
         Validation photos a set at a look.
     """
 
-    data: tuple[str, ...]
+    data: tuple[str | DataSpec, ...]
     out: str
+    model: str = "nano"
+    network: Mapping[str, object] = field(default_factory=dict)
+    size: int | None = None
     start: str | None = None
     steps: int
     seed: int = 0
+    batches: int | None = None
     rounds: tuple[float, ...] = (0.1, 0.55, 0.2, 0.15)
     kinds: tuple[StepKind, ...]
-    shares: tuple[float, ...]
+    shares: tuple[float, ...] = ()
+    losses: str | Losses = ""
     clicks: ClickMix = field(default_factory=ClickMix)
+    augment: Augment = field(default_factory=Augment)
     optim: Optim = field(default_factory=Optim)
+    precision: str = "auto"
+    balance: float = 0.0
+    most_masks: int = MOST_MASKS
+    strict: bool = False
     save_every: int = 200
     judge_every: int = 1000
     judge_photos: int = 4
@@ -104,6 +147,7 @@ def read_config(path: Path, changes: Sequence[str] = ()) -> TrainConfig:
         raise DataError("config-broken", str(error), where=str(path)) from error
     for change in changes:
         _apply(table, change)
+    _bring_up(table)
     built = build(TrainConfig, table, "")
     assert isinstance(built, TrainConfig)  # build returns what it was asked for
     return built
@@ -123,6 +167,52 @@ def _apply(table: dict[str, object], change: str) -> None:
         table[last] = tomllib.loads(f"v = {value}")["v"]
     except tomllib.TOMLDecodeError:
         table[last] = value  # a bare word is a string
+
+
+def _bring_up(table: dict[str, object]) -> None:
+    """Turn keys of former configs into those that took their place."""
+    optim = table.get("optim")
+    if not isinstance(optim, dict) or not {"trunk", "trunk_from"} & optim.keys():
+        return
+    if "learn" in optim:
+        raise DataError("config-key", "optim.trunk went into optim.learn; name one of the two")
+    factor, first = optim.pop("trunk", 0.1), optim.pop("trunk_from", 5)
+    if type(first) is not int or isinstance(factor, bool) or not isinstance(factor, int | float):
+        raise DataError("config-value", "numbers are wanted", where="optim.trunk, optim.trunk_from")
+    learn: dict[str, object] = {"*": 1.0, "encoder.detector.*": 0.0, "encoder.lite.*": 0.0}
+    for block in range(first, 16):
+        learn[f"encoder.lite.blocks.{block}.*"] = float(factor)
+    optim["learn"] = learn
+
+
+def to_table(value: object) -> object:
+    """A config as plain values for JSON or TOML; None is left out."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        found = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+        return {k: to_table(v) for k, v in found.items() if v is not None}
+    if isinstance(value, Mapping):
+        return {str(k): to_table(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_table(v) for v in value]
+    return value
+
+
+def to_toml(config: TrainConfig) -> str:
+    """A config as `read_config` takes it, every key said."""
+    table = to_table(config)
+    assert isinstance(table, dict)  # of a record
+    return "".join(f"{key} = {_inline(value)}\n" for key, value in table.items())
+
+
+def _inline(value: object) -> str:
+    """A value in one line of TOML; JSON's texts, numbers and lists are TOML too."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{json.dumps(k)} = {_inline(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(_inline(each) for each in value) + "]"
+    if isinstance(value, float):
+        return repr(value)
+    return json.dumps(value)
 
 
 def build(kind: object, value: object, where: str) -> object:
@@ -156,7 +246,15 @@ def build(kind: object, value: object, where: str) -> object:
             raise DataError("config-value", "a list is wanted", given=value, where=where)
         return tuple(build(arguments[0], item, where) for item in value)
     if origin in (typing.Union, types.UnionType):
-        return build(next(a for a in arguments if a is not type(None)), value, where)
+        arms = [a for a in arguments if a is not type(None)]
+        fitting = [a for a in arms if dataclasses.is_dataclass(a) == isinstance(value, Mapping)]
+        return build((fitting or arms)[0], value, where)
+    if origin is Mapping:
+        if not isinstance(value, Mapping):
+            raise DataError("config-value", "a table is wanted", given=value, where=where)
+        return {str(k): build(arguments[1], v, f"{where}{k}.") for k, v in value.items()}
+    if kind is object:
+        return tuple(value) if isinstance(value, list) else value
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if (

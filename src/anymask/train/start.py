@@ -6,13 +6,28 @@ from pathlib import Path
 import torch
 from jaxtyping import UInt8
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from anymask.errors import DataError
 from anymask.nn.encoders.nano import Standardise
 from anymask.nn.nano import Nano
 
 _DETECTOR, _LITE = "nanodet.safetensors", "efficientnet_lite0.safetensors"
+
+
+def start_nano(
+    network: nn.Module, folder: Path, batches: Iterable[UInt8[Tensor, "B S S 3"]]
+) -> None:
+    """Trunks from a folder, and constants from images.
+
+    Raises
+    ------
+    DataError
+        ``no-trunks``: a file is missing.
+    """
+    assert isinstance(network, Nano)  # the recipe is that of nano
+    load_trunks(network, folder)
+    measure_channels(network, batches)
 
 
 def load_trunks(network: Nano, folder: Path) -> None:

@@ -1,10 +1,13 @@
 """A run on disk: weights, averages and moments in files below 15 MB, and where the run stands.
 
 A state is one folder, written whole beside the old one and then put in its place, so that a kill
-at any time leaves a state that can be gone on from.
+at any time leaves a state that can be gone on from. The one before stays, for the case that the
+newest is damaged.
 """
 
+import hashlib
 import json
+import logging
 import os
 import shutil
 from collections.abc import Mapping
@@ -13,11 +16,14 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save
 from torch import Tensor
 
 from anymask.errors import RunError
+from anymask.formats.atomic import naming
 
+_log = logging.getLogger(__name__)
+_FACTS, _FILES = "facts.json", "files"
 _LARGEST_FILE = 15_000_000  # bytes
 
 
@@ -41,55 +47,95 @@ class RunState:
 
 
 def save_state(state: RunState, folder: Path) -> None:
-    """Write a state; the old one stays until the new one is whole."""
+    """Write a state; the one before it stays beside it as ``.old``.
+
+    Raises
+    ------
+    OutputError
+        ``disk-full`` and others of `anymask.formats.atomic`; the states that were there stay.
+    """
     fresh = folder.with_name(folder.name + ".new")
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir(parents=True)
-    for number, part in enumerate(_parts(state.tensors)):
-        save_file(part, fresh / f"part-{number:02}.safetensors")
-    facts = {"step": state.step, **state.facts}
-    (fresh / "facts.json").write_text(json.dumps(facts, indent=1), encoding="ascii")
-    for path in fresh.iterdir():
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
     old = folder.with_name(folder.name + ".old")
-    if folder.exists():
-        shutil.rmtree(old, ignore_errors=True)
-        folder.rename(old)
-    fresh.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
+    with naming(fresh):
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir(parents=True)
+        digests = {}
+        for number, part in enumerate(_parts(state.tensors)):
+            data = save(part)
+            name = f"part-{number:02}.safetensors"
+            digests[name] = hashlib.sha256(data).hexdigest()
+            _write(fresh / name, data)
+        facts = {"step": state.step, **state.facts, _FILES: digests}
+        _write(fresh / _FACTS, json.dumps(facts, indent=1).encode("ascii"))
+        if (folder / _FACTS).exists():
+            shutil.rmtree(old, ignore_errors=True)
+            folder.rename(old)
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+        fresh.rename(folder)
+
+
+def _write(path: Path, data: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def load_state(folder: Path) -> RunState | None:
-    """The state in a folder, the former one where a kill came between, or None for a new run.
+    """The newest whole state, or None for a new run.
+
+    A state that is damaged is passed over for the one before it, with a warning that names both.
 
     Raises
     ------
     RunError
-        ``state-broken``: files are missing or damaged.
+        ``state-broken``: files are missing or damaged, and there is no other state.
     """
-    places = (
-        folder,
-        folder.with_name(folder.name + ".old"),
-        folder.with_name(folder.name + ".new"),
-    )
-    place = next((p for p in places if (p / "facts.json").exists()), None)
-    if place is None:
-        return None
+    broken: list[RunError] = []
+    for suffix in ("", ".new", ".old"):  # a kill between two renames leaves .new, which is whole
+        place = folder.with_name(folder.name + suffix)
+        if not (place / _FACTS).exists():
+            if suffix == "" and any(place.glob("part-*")):
+                broken.append(_broken(place, f"{_FACTS} is missing"))
+            continue
+        try:
+            found = _load(place)
+        except RunError as error:
+            broken.append(error)
+            continue
+        if broken:
+            _log.warning("%s; the state of step %d in %s is used", broken[0], found.step, place)
+        return found
+    if broken:
+        raise broken[0]
+    return None
+
+
+def _load(place: Path) -> RunState:
     try:
-        facts = json.loads((place / "facts.json").read_text(encoding="ascii"))
-        tensors: dict[str, Tensor] = {}
-        for path in sorted(place.glob("part-*.safetensors")):
-            tensors |= load_file(path)
+        facts = json.loads((place / _FACTS).read_text(encoding="ascii"))
+        digests = facts.pop(_FILES, None)  # states of before had none
         step = int(facts.pop("step"))
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise RunError(
-            "state-broken",
-            "the state of the run cannot be read",
-            where=str(place),
-            hint="move it away to begin anew",
-        ) from error
+        names = sorted(digests or (path.name for path in place.glob("part-*.safetensors")))
+        tensors: dict[str, Tensor] = {}
+        for name in names:
+            data = (place / name).read_bytes()
+            if digests and hashlib.sha256(data).hexdigest() != digests[name]:
+                raise ValueError(f"{name} is not what was written")
+            tensors |= load(data)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        raise _broken(place, str(error)) from error
     return RunState(step=step, tensors=tensors, facts=facts)
+
+
+def _broken(place: Path, why: str) -> RunError:
+    return RunError(
+        "state-broken",
+        f"the state of the run cannot be read ({why})",
+        where=str(place),
+        hint="move it away to begin anew",
+    )
 
 
 def _parts(tensors: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
