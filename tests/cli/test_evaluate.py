@@ -122,6 +122,21 @@ def test_automatic_masks_are_measured_without_prompts(halves, loaded):
     assert json.loads(more.stdout)["pooled"]["masks"] == 2
 
 
+def test_edges_are_measured_where_regions_are_known(halves, loaded, monkeypatch):
+    class Finds:
+        def __init__(self, model):
+            self.model = model
+
+        def edges(self, image):
+            return np.eye(*image.shape[:2], dtype=np.float32)
+
+    monkeypatch.setattr("anymask.predict.edges.EdgeFinder", Finds)
+    result = run(halves, "--task", "edges", "--json", "-")
+    assert "ODS" in result.stderr
+    pooled = json.loads(result.stdout)["pooled"]
+    assert (pooled["photos"], 0 < pooled["ods"] < 1) == (1, True)
+
+
 def test_l9_the_json_is_ascii_whatever_the_set_is_called(halves, loaded, tmp_path):
     renamed = halves.rename(tmp_path / "日本")
     result = run(renamed, "--json", "-")

@@ -2,17 +2,11 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from anymask.cli.common import Progress
-
-if TYPE_CHECKING:
-    from anymask.evaluate.automatic_report import AutomaticReport
-    from anymask.evaluate.report import Report
-    from anymask.formats.sa1b import Sa1bSet
-    from anymask.model import Model
+from anymask.cli.evaluate_tasks import TASKS, Asked
 
 _MOST_CLICKS = 100
 
@@ -29,6 +23,7 @@ class Task(StrEnum):
 
     interactive = "interactive"
     automatic = "automatic"
+    edges = "edges"
 
 
 def evaluate(
@@ -40,7 +35,8 @@ def evaluate(
         ),
     ],
     task: Annotated[
-        Task, typer.Option(help="Masks from clicks and boxes, or all masks of a photo at once")
+        Task,
+        typer.Option(help="Masks from clicks and boxes, all masks of a photo at once, its edges"),
     ] = Task.interactive,
     model: Annotated[str, typer.Option("--model", "-m", help="See `anymask models`")] = "nano",
     checkpoint: Annotated[
@@ -67,8 +63,9 @@ def evaluate(
 ) -> None:
     """Measure a model: mean IoU of its masks from a box and from a simulated user's clicks.
 
-    With --task automatic: recall and precision of all masks that it finds by itself. Prints a line
-    for each set, for object sizes, and for the means. The same command gives the same figures.
+    With --task automatic: recall and precision of all masks that it finds by itself; with --task
+    edges: how well the borders of its masks are the edges that people drew. Prints a line for each
+    set, for object sizes, and for the means. The same command gives the same figures.
     """
     counts = _counts(clicks)
     to_stdout = str(json_file) == "-"
@@ -87,59 +84,20 @@ def evaluate(
     from anymask.model import load
 
     loaded = load(model, checkpoint=checkpoint)
-    report: Report | AutomaticReport
-    if task is Task.automatic:
-        report = _automatic(loaded, opened, split, limit, crop_n_layers)
-    else:
-        report = _interactive(loaded, opened, split, limit, counts, baselines)
+    asked = Asked(
+        split=split.value,
+        limit=limit,
+        clicks=counts,
+        baselines=baselines,
+        crop_n_layers=crop_n_layers,
+    )
+    report = TASKS[task.value](loaded, opened, asked)
     text = json.dumps(report.to_dict(), indent=2) + "\n"
     Console(stderr=to_stdout).print(report.table())
     if to_stdout:
         typer.echo(text, nl=False)
     elif json_file is not None:
         write_atomic(json_file, text.encode("ascii"), overwrite=overwrite)
-
-
-def _interactive(
-    model: "Model",
-    sets: "list[Sa1bSet]",
-    split: Split,
-    limit: int | None,
-    clicks: tuple[int, ...],
-    baselines: bool,
-) -> "Report":
-    """Masks from prompts."""
-    import torch
-
-    from anymask.evaluate.interactive import evaluate_interactive
-    from anymask.predict.image import ImagePredictor
-
-    if baselines:  # GrabCut has a core of its own; two crews on one core wait for each other
-        torch.set_num_threads(max(1, torch.get_num_threads() - 1))
-    with Progress("photos") as bar:
-        return evaluate_interactive(
-            ImagePredictor(model),
-            sets,
-            split=split.value,
-            clicks=clicks,
-            limit=limit,
-            baselines=baselines,
-            progress=bar.show,
-        )
-
-
-def _automatic(
-    model: "Model", sets: "list[Sa1bSet]", split: Split, limit: int | None, crop_n_layers: int
-) -> "AutomaticReport":
-    """Masks without prompts."""
-    from anymask.evaluate.automatic import evaluate_automatic
-    from anymask.predict.everything import MaskGenerator
-
-    generator = MaskGenerator(model, crop_n_layers=crop_n_layers)
-    with Progress("photos") as bar:
-        return evaluate_automatic(
-            generator, sets, split=split.value, limit=limit, progress=bar.show
-        )
 
 
 def _counts(text: str) -> tuple[int, ...]:

@@ -1,0 +1,96 @@
+"""What `anymask evaluate` measures: a task is a row of a table, made of a model and opened sets."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Protocol
+
+from anymask.cli.common import Progress
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from anymask.formats.sa1b import Sa1bSet
+    from anymask.model import Model
+
+
+class Reports(Protocol):
+    """What every task gives."""
+
+    def to_dict(self) -> dict[str, object]: ...
+
+    def table(self) -> "Table": ...
+
+    def markdown(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What the command line says; a task takes what concerns it.
+
+    Attributes
+    ----------
+    split, limit
+        Which photos, and how many a set at most.
+    clicks
+        Numbers of clicks to report.
+    baselines
+        GrabCut too.
+    crop_n_layers
+        Layers of crops of automatic masks.
+    """
+
+    split: str
+    limit: int | None
+    clicks: tuple[int, ...]
+    baselines: bool
+    crop_n_layers: int
+
+
+def interactive(model: "Model", sets: "list[Sa1bSet]", asked: Asked) -> Reports:
+    """Masks from prompts."""
+    import torch
+
+    from anymask.evaluate.interactive import evaluate_interactive
+    from anymask.predict.image import ImagePredictor
+
+    if asked.baselines:  # GrabCut has a core of its own; two crews on one core wait for each other
+        torch.set_num_threads(max(1, torch.get_num_threads() - 1))
+    with Progress("photos") as bar:
+        return evaluate_interactive(
+            ImagePredictor(model),
+            sets,
+            split=asked.split,
+            clicks=asked.clicks,
+            limit=asked.limit,
+            baselines=asked.baselines,
+            progress=bar.show,
+        )
+
+
+def automatic(model: "Model", sets: "list[Sa1bSet]", asked: Asked) -> Reports:
+    """Masks without prompts."""
+    from anymask.evaluate.automatic import evaluate_automatic
+    from anymask.predict.everything import MaskGenerator
+
+    generator = MaskGenerator(model, crop_n_layers=asked.crop_n_layers)
+    with Progress("photos") as bar:
+        return evaluate_automatic(
+            generator, sets, split=asked.split, limit=asked.limit, progress=bar.show
+        )
+
+
+def edges(model: "Model", sets: "list[Sa1bSet]", asked: Asked) -> Reports:
+    """Edges without prompts."""
+    from anymask.evaluate.edges import evaluate_edges
+    from anymask.predict.edges import EdgeFinder
+
+    with Progress("photos") as bar:
+        return evaluate_edges(
+            EdgeFinder(model), sets, split=asked.split, limit=asked.limit, progress=bar.show
+        )
+
+
+TASKS: Mapping[str, "Callable[[Model, list[Sa1bSet], Asked], Reports]"] = MappingProxyType(
+    {"interactive": interactive, "automatic": automatic, "edges": edges}
+)

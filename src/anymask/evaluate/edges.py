@@ -1,0 +1,152 @@
+"""How well a model's edges are those that people drew, on photos whose regions are known.
+
+Each photo's edge map is compared with the edges of each of its annotators; who drew which regions
+is told from their order (`anymask.evaluate.edge_truth`). What the figures are stands in
+`anymask.evaluate.edge_metrics`.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float32
+from rich.box import SIMPLE
+from rich.markup import escape
+from rich.table import Table
+
+from anymask.evaluate.edge_metrics import EdgeCounts, EdgeFigures, count_edges, figures_of
+from anymask.evaluate.edge_truth import true_edges
+from anymask.evaluate.interactive import check_sets, chosen_ids
+from anymask.formats.sa1b import Sa1bSet
+
+Progress = Callable[[int, int | None], None]
+
+_HEADS = ("photos", "ODS", "OIS", "AP", "R50")
+
+
+@runtime_checkable
+class Finder(Protocol):
+    """What is judged: `anymask.predict.edges.EdgeFinder`, or anything that behaves like it."""
+
+    def edges(self, image: Any) -> Float32[np.ndarray, "H W"]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EdgeReport:
+    """All figures of an evaluation.
+
+    Attributes
+    ----------
+    sets
+        Names of all sets in the order given, also of those without a photo.
+    counts
+        One for each photo.
+    """
+
+    sets: tuple[str, ...]
+    counts: tuple[EdgeCounts, ...]
+
+    def figures(self, of: str | None = None) -> EdgeFigures:
+        """Of all photos, or of those of one set; thresholds are chosen for these photos."""
+        return figures_of([one for one in self.counts if of is None or one.set == of])
+
+    def to_dict(self) -> dict[str, object]:
+        """``{"pooled": {...}, "sets": {name: {...}}}``: photos, ods, ois, ap, r50, threshold.
+
+        None where nothing was measured. ``curve`` in ``pooled`` has precision and recall at each
+        threshold.
+        """
+        pooled = self.figures()
+        curve = {
+            "precision": [round(v, 6) for v in pooled.precision.tolist()],
+            "recall": [round(v, 6) for v in pooled.recall.tolist()],
+        }
+        return {
+            "pooled": {**_part(pooled), "curve": curve},
+            "sets": {name: _part(self.figures(name)) for name in self.sets},
+        }
+
+    def table(self) -> Table:
+        """For the terminal: a row for each set, and one for all photos."""
+        table = Table(title="Edges", box=SIMPLE, padding=(0, 0, 0, 1), show_edge=False)
+        table.add_column("", no_wrap=True)
+        for name in _HEADS:
+            table.add_column(name, justify="right")
+        for section in self._rows():
+            for label, cells in section:
+                table.add_row(escape(label), *cells)
+            table.add_section()
+        return table
+
+    def markdown(self) -> str:
+        """The same as a markdown table."""
+        lines = ["| | " + " | ".join(_HEADS) + " |", "|---|" + "---:|" * len(_HEADS)]
+        for section in self._rows():
+            for label, cells in section:
+                label = label.replace("|", "\\|")
+                lines.append(f"| {label} | " + " | ".join(cells) + " |")
+        return "\n".join(lines) + "\n"
+
+    def _rows(self) -> list[list[tuple[str, list[str]]]]:
+        sets = [(name, _cells(self.figures(name))) for name in self.sets]
+        return [sets, [("pooled", _cells(self.figures()))]]
+
+
+def evaluate_edges(
+    finder: Finder,
+    sets: Sequence[Sa1bSet],
+    *,
+    split: str = "val",
+    limit: int | None = None,
+    progress: Progress | None = None,
+) -> EdgeReport:
+    """Find the edges of every photo of the sets and score them; the same input, the same report.
+
+    Parameters
+    ----------
+    finder
+        Makes an edge map of a photo, 0..1.
+    sets
+        What to judge on, with the regions of one or several annotators a photo; their names must
+        differ. A photo without regions is left out.
+    split
+        ``"val"`` for the photos kept out of training (`anymask.formats.sa1b.split_of`), or
+        ``"all"``.
+    limit
+        At most so many photos of each set, those with the lowest SHA-256 of their ids.
+    progress
+        Called with (photos done, photos in all).
+
+    Raises
+    ------
+    DataError
+        ``split-unknown``, ``set-twice``, or a broken record (see
+        `anymask.formats.sa1b.Sa1bSet.read`).
+    """
+    check_sets(sets, split)
+    photos = [(data, image_id) for data in sets for image_id in chosen_ids(data, split, limit)]
+    counts: list[EdgeCounts] = []
+    for done, (data, image_id) in enumerate(photos):
+        if progress is not None:
+            progress(done, len(photos))
+        record = data.read(image_id)
+        truths = true_edges(record.annotations, record.size)
+        if truths:
+            found = finder.edges(record.pixels())
+            counts.append(count_edges(found, truths, name=data.name, image_id=record.image_id))
+    if progress is not None:
+        progress(len(photos), len(photos))
+    return EdgeReport(sets=tuple(data.name for data in sets), counts=tuple(counts))
+
+
+def _part(figures: EdgeFigures) -> dict[str, object]:
+    values = {name: getattr(figures, name) for name in ("ods", "ois", "ap", "r50", "threshold")}
+    shown = {name: None if math.isnan(value) else value for name, value in values.items()}
+    return {"photos": figures.photos, **shown}
+
+
+def _cells(figures: EdgeFigures) -> list[str]:
+    values = (figures.ods, figures.ois, figures.ap, figures.r50)
+    return [str(figures.photos), *("-" if math.isnan(v) else f"{v:.3f}" for v in values)]
