@@ -144,12 +144,16 @@ class Outputs:
         does, by score; 0 takes it always.
     stable_offset
         Stability is the share that cells above this logit have of those above its negative.
+    box_passes
+        A box that is to get one mask is decoded so often, each time with the logits of the time
+        before: models that were trained with rounds of corrections refine their own answer.
     """
 
     clear: int = 0
     alternatives: range = range(1, 4)
     stable: float = 0.0
     stable_offset: float = 0.05
+    box_passes: int = 1
 
     def of(self, multimask: bool) -> slice:
         """Those for ambiguous prompts, or the one for clear ones."""

@@ -160,6 +160,7 @@ VARIANTS: tuple[Variant, ...] = (
         summary="bundled; a click in milliseconds on any CPU, offline",
         parameters=7_153_845,
         zoom=Zoom(below=0.2, margin=2.0, side=256, alternatives=True),
+        outputs=Outputs(box_passes=2),
         sizes=InputSizes(step=32, smallest=128, largest=2048, argument=None),
         everything=EverythingSpec(
             pred_iou_thresh=0.46, stability_score_thresh=0.75, stability_score_offset=0.25

@@ -281,3 +281,20 @@ def test_only_what_a_lone_point_may_mean_is_all_read_anew(prompt, masks):
     assert len(look.masks) == len(look.logits) == len(look.scores) == len(look.found) == masks
     for plain in (seen(zoom, False), seen(ZOOM, True)):
         assert len(plain.masks) == 1 and torch.equal(plain.logits, seen(ZOOM, False).logits)
+
+
+def test_a_box_that_is_decoded_twice_is_decoded_with_its_own_answer():
+    model = small_model("nano")
+    once = ImagePredictor(model.answering(replace(model.variant.outputs, box_passes=1)), zoom=False)
+    twice = ImagePredictor(
+        model.answering(replace(model.variant.outputs, box_passes=2)), zoom=False
+    )
+    embedding, box = once.encode(picture(BIG)), [30, 20, 120, 100]
+    first = once.predict(embedding, boxes=box, multimask=False)
+    by_hand = once.predict(embedding, boxes=box, masks=first.logits, kind="logits", multimask=False)
+    answer = twice.predict(embedding, boxes=box, multimask=False)
+    assert np.allclose(answer.logits, by_hand.logits, atol=1e-5)
+    assert not np.allclose(answer.logits, first.logits, atol=1e-5)
+    for asked in ({"points": [[40, 30]]}, {"boxes": box, "masks": first.logits, "kind": "logits"}):
+        same = [p.predict(embedding, **asked, multimask=False).logits for p in (once, twice)]
+        assert np.array_equal(*same)

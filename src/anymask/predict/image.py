@@ -20,7 +20,7 @@ from anymask.model import Model
 from anymask.predict.cache import EmbeddingCache
 from anymask.predict.embedding import ImageEmbedding as ImageEmbedding
 from anymask.predict.refine import look_closer, zoom_of
-from anymask.predict.steps import decode, encode, fill_masks
+from anymask.predict.steps import decode_answer, encode, fill_masks
 from anymask.prompts import Prompts, check_fits
 from anymask.variants import Zoom
 
@@ -292,9 +292,9 @@ class ImagePredictor:
         logits = torch.empty((len(prompts), count, *frame.logits), device=device)
         scores = torch.empty((len(prompts), count), device=device)
         for group in prompts.groups():
-            found, known = decode(self.model, features, prompts.take(group), frame)
-            answers = self.model.variant.outputs.answer(found, known, multimask)
-            logits[group], scores[group] = answers
+            logits[group], scores[group] = decode_answer(
+                self.model, features, prompts.take(group), frame, multimask
+            )
         masks = np.empty((len(prompts), count, *frame.image), bool)
         fill_masks(masks.reshape(-1, *frame.image), logits.flatten(0, 1), frame)
         if zoom is not None:

@@ -1,10 +1,12 @@
 """The steps of every prediction as functions of a model and values: encode, decode, enlarge."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, UInt8
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -24,9 +26,16 @@ def _of_tensors(scale: Callable[[Tensor, tuple[int, int]], Tensor]) -> Scale:
     return lambda pixels, size: scale(torch.from_numpy(np.require(pixels, requirements="W")), size)
 
 
-# by `anymask.variants.InputSpec.resize`
+def _cubic(pixels: UInt8[np.ndarray, "H W 3"], size: tuple[int, int]) -> Tensor:
+    """Pillow's bicubic filter, which antialiases when it shrinks: bytes again."""
+    small = Image.fromarray(pixels).resize(size[::-1], Image.Resampling.BICUBIC)
+    return torch.from_numpy(np.array(small))
+
+
+# by `anymask.variants.InputSpec.resize` and `anymask.variant_video.VideoSpec.resize`
 SCALES: Mapping[str, Scale] = {
     "bytes": lambda pixels, size: torch.from_numpy(resize(pixels, size)),
+    "cubic": _cubic,
     "smooth": _of_tensors(smooth),
     "plain": _of_tensors(plain),
 }
@@ -55,6 +64,28 @@ def decode(
     points, labels = network_points(prompts, frame, model.variant.spec)
     masks = None if prompts.masks is None else torch.from_numpy(prompts.masks)[:, None]
     return model.decode(features, torch.from_numpy(points), torch.from_numpy(labels), masks)
+
+
+@torch.inference_mode()
+def decode_answer(
+    model: Model,
+    features: tuple[Tensor, ...],
+    prompts: Prompts,
+    frame: Frame,
+    multimask: bool,
+) -> tuple[Float[Tensor, "P M h w"], Float[Tensor, "P M"]]:
+    """The outputs that answer, of prompts with as many points each; some models look twice.
+
+    See `box_passes` of `anymask.variant_specs.Outputs`.
+    """
+    outputs = model.variant.outputs
+    logits, scores = outputs.answer(*decode(model, features, prompts, frame), multimask)
+    if prompts.boxes is None or prompts.masks is not None or multimask:
+        return logits, scores
+    for _ in range(1, outputs.box_passes):
+        again = replace(prompts, masks=logits[:, 0].cpu().numpy())
+        logits, scores = outputs.answer(*decode(model, features, again, frame), multimask)
+    return logits, scores
 
 
 @torch.inference_mode()
