@@ -43,7 +43,13 @@ class Frames:
     """
 
     def __init__(
-        self, source: FrameSource, *, letterbox: bool, start: int, stop: int | None, step: int
+        self,
+        source: FrameSource,
+        *,
+        letterbox: bool = False,
+        start: int = 0,
+        stop: int | None = None,
+        step: int = 1,
     ) -> None:
         self._source, self._letterbox = source, letterbox
         self._start, self._stop, self._step = start, stop, step

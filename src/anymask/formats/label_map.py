@@ -195,7 +195,7 @@ def _read(root: Path, places: tuple[Pictures, ...], name: str, remarks: Remarks)
         content = path.read_bytes()
     except OSError as error:
         raise DataError("set-unreadable", f"cannot read ({error.strerror})", where=where) from error
-    labels, text, palette = _decoded(content, where)
+    labels, text, palette = decode_map(content, where)
     table = _table(text, where)
     masks = _masks(labels)
     if not text and palette and _VOID in masks and _VOID - 1 not in masks and len(masks) > 1:
@@ -266,8 +266,14 @@ def _objects(record: Record) -> list[dict[str, object]]:
     return rows
 
 
-def _decoded(content: bytes, where: str) -> tuple[Int32[np.ndarray, "H W"], str, bool]:
-    """Values, the text of ours, and whether there is a palette."""
+def decode_map(content: bytes, where: str) -> tuple[Int32[np.ndarray, "H W"], str, bool]:
+    """Values of a PNG, the text of ours, and whether there is a palette.
+
+    Raises
+    ------
+    DataError
+        ``label-map-broken``, ``label-map-colours``.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
