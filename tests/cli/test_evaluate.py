@@ -96,7 +96,7 @@ def test_the_table_goes_to_stdout_and_the_json_to_its_file(halves, loaded, tmp_p
     assert "Mean IoU" in result.stdout and "halves" in result.stdout
     assert loaded == [("nano", None)]
     report = json.loads((tmp_path / "report.json").read_text())
-    assert list(report) == ["pooled", "mean_of_sets", "sets"]
+    assert list(report) == ["pooled", "mean_of_sets", "sets", "details"]
     assert list(report["sets"]["halves"]) == KEYS
     assert report["pooled"]["masks"] == 1
     assert report["pooled"]["click5"] == pytest.approx(2 / 3)

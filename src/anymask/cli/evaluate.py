@@ -57,6 +57,9 @@ def evaluate(
     baselines: Annotated[
         bool, typer.Option("--baselines/--no-baselines", help="GrabCut too, the slowest part")
     ] = True,
+    noc: Annotated[
+        bool, typer.Option("--noc", help="Click on, up to 20 times, until IoU is .85 and .90")
+    ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the JSON if it exists")
     ] = False,
@@ -89,6 +92,7 @@ def evaluate(
         limit=limit,
         clicks=counts,
         baselines=baselines,
+        noc=noc,
         crop_n_layers=crop_n_layers,
     )
     report = TASKS[task.value](loaded, opened, asked)

@@ -36,6 +36,8 @@ class Asked:
         Numbers of clicks to report.
     baselines
         GrabCut too.
+    noc
+        Clicks until a mask is good enough.
     crop_n_layers
         Layers of crops of automatic masks.
     """
@@ -44,6 +46,7 @@ class Asked:
     limit: int | None
     clicks: tuple[int, ...]
     baselines: bool
+    noc: bool
     crop_n_layers: int
 
 
@@ -64,6 +67,8 @@ def interactive(model: "Model", sets: "list[Sa1bSet]", asked: Asked) -> Reports:
             clicks=asked.clicks,
             limit=asked.limit,
             baselines=asked.baselines,
+            details=True,
+            noc=asked.noc,
             progress=bar.show,
         )
 

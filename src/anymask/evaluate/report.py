@@ -9,6 +9,9 @@ from rich.box import SIMPLE
 from rich.markup import escape
 from rich.table import Table
 
+from anymask.evaluate.detail import Detail
+from anymask.evaluate.detail_report import Judged, figures_of
+
 AREAS = ((0.0, 0.01), (0.01, 0.03), (0.03, 0.10), (0.10, 1.01))  # shares of the picture
 
 _Means = tuple[int, tuple[float, ...]]  # number of masks, mean of each measure
@@ -26,6 +29,8 @@ class MaskScore:
         Share of the picture that the mask covers, 0..1.
     ious
         One IoU for each of the report's measures; NaN where it was not taken.
+    detail
+        More about its answers, where that was asked for.
     """
 
     set: str
@@ -33,6 +38,7 @@ class MaskScore:
     annotation: int | str
     area_unit: float
     ious: tuple[float, ...]
+    detail: Detail | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,14 +68,27 @@ class Report:
         """``{"pooled": {...}, "mean_of_sets": {...}, "sets": {name: {...}}}``.
 
         Each part has ``masks`` (their number) and the mean of every measure, None where nothing
-        was measured. ``mean_of_sets`` weighs every set that has masks equally.
+        was measured. ``mean_of_sets`` weighs every set that has masks equally. Where answers were
+        looked at closely there is ``details`` too, pooled (`anymask.evaluate.detail_report`).
         """
         sets = {name: self._means(self._of_set(name)) for name in self.sets}
+        judged = self.judged()
         return {
             "pooled": self._part(self._means(self.scores)),
             "mean_of_sets": self._part(self._mean_of(list(sets.values()))),
             "sets": {name: self._part(part) for name, part in sets.items()},
+            **({"details": figures_of(judged)} if judged else {}),
         }
+
+    def judged(self, of: str | None = None) -> list[Judged]:
+        """All masks that were looked at closely, or those of one set."""
+        box = self.measures.index("box") if "box" in self.measures else -1
+        scores = self.scores if of is None else self._of_set(of)
+        return [
+            Judged(detail=score.detail, box=score.ious[box])
+            for score in scores
+            if score.detail is not None
+        ]
 
     def table(self) -> Table:
         """For the terminal: a row for each set, for sizes, and for the means."""
