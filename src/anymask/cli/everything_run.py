@@ -108,7 +108,7 @@ class Run:
         job = self.job
         settings = {
             "model": job.model,
-            "weights": _weights(job.model, job.checkpoint),
+            "weights": weights_of(job.model, job.checkpoint),
             "format": job.layout,
             **job.options,
             "roi": None if job.roi is None else list(job.roi),
@@ -239,7 +239,7 @@ def _code(tally: "Tally") -> int:
     return BUG if tally.first.code == OURS else exit_code(tally.first)
 
 
-def _weights(model: str | None, checkpoint: Path | None) -> str | None:
+def weights_of(model: str | None, checkpoint: Path | None) -> str | None:
     """What the weights are known by: their hash, or the name of the file that is to be had."""
     from anymask.formats.run_files import content_hash
     from anymask.variants import variant
