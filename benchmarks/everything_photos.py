@@ -136,7 +136,7 @@ def laid(record: Record, masks: Masks, visible: float) -> tuple[float, ...]:
         score.coverage,
         float((ious.max(0, initial=0) * truths.areas).sum() / max(1, truths.areas.sum())),
         float((ious.max(1, initial=0) * segments.areas).sum() / max(1, segments.areas.sum())),
-        float(score.found.mean()),
+        float(score.found().mean()),
         float(score.right.mean() / max(1, score.judged)),
     )
 

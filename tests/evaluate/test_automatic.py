@@ -135,7 +135,7 @@ def test_thresholds_are_exact():
 def test_the_better_scored_mask_chooses_first():
     found = masks((0, 12), (0, 10), scores=[0.8, 0.9])
     score = score_photo(found, [truth(0, 10), truth(0, 13), truth(10, 20)])
-    assert score.found[:, 0].tolist() == [True, True, False]
+    assert score.found()[:, 0].tolist() == [True, True, False]
     assert best_scored(found).rles[0] == found.rles[1]
 
 
@@ -183,11 +183,13 @@ def test_average_recall_is_that_of_the_coco_tools(seed):
         )
         for i, rle in enumerate(true.rles)
     ]
-    ours = values(score_photo(found, annotations))["ar1000"]
-    assert ours == pytest.approx(coco_recall(found, true))
+    ours = values(score_photo(found, annotations))
+    for most in (10, 100, 1000):
+        assert ours[f"ar{most}"] == pytest.approx(coco_recall(found, true, most))
+    assert 0 < ours["ar10"] < ours["ar100"] == ours["ar1000"]
 
 
-def coco_recall(found, true):
+def coco_recall(found, true, most):
     def row(i, rle, **more):
         area = int(Masks.from_rles([rle], (40, 40)).areas[0])
         return {
@@ -214,7 +216,7 @@ def coco_recall(found, true):
             [row(i, rle, score=float(found.scores[i])) for i, rle in enumerate(found.rles)]
         )
         judge = COCOeval(table, results, "segm")
-        judge.params.useCats, judge.params.maxDets = 0, [1000]
+        judge.params.useCats, judge.params.maxDets = 0, [most]
         judge.params.areaRng, judge.params.areaRngLbl = [[0, 1e10]], ["all"]
         judge.params.iouThrs = np.array(THRESHOLDS)
         judge.evaluate()
@@ -299,17 +301,31 @@ def test_means_pool_true_masks_and_masks():
     assert json.loads(json.dumps(table)) == table
 
 
-@pytest.mark.parametrize("text", [printed, REPORT.markdown], ids=["table", "markdown"])
-def test_sets_sizes_and_means_have_a_line_each(text):
+@pytest.mark.parametrize(
+    ("text", "more"), [(printed, 0), (REPORT.markdown, 2)], ids=["table", "markdown"]
+)
+def test_sets_sizes_and_means_have_a_line_each(text, more):
     rows = [re.split(r"\s+(?=[\d-])|\s*\|\s*", line.strip(" |")) for line in text().splitlines()]
     found = {row[0]: row[1:] for row in rows}
     for label, cells in {
-        "cats": ["2", "2", "1.000", "1.000", "1.000", "1.000", "1.000", "1.000", "0.000"],
-        "none": ["0", "-", "-", "-", "-", "-", "-", "-", "-"],
+        "cats": ["2", "2", *["1.000"] * (6 + more), "0.000"],
+        "none": ["0", *["-"] * (8 + more)],
+        "small": ["5", "-", "0.800"],
         "mean of sets": ["5", "4", "0.833"],
         "pooled": ["5", "4", "0.800"],
     }.items():
         assert found[label][: len(cells)] == cells
+
+
+def test_true_masks_of_each_size_have_their_recall():
+    wide = [truth(0, 10, 900), truth(10, 300, 900), truth(300, 900, 900)]  # 40, 1160, 2400 px
+    report = AutomaticReport(
+        sets=("",), scores=(score_photo(masks((0, 10), (10, 300), width=900), wide),)
+    )
+    sizes = report.to_dict()["sizes"]
+    assert [(part["truths"], part["ar1000"]) for part in sizes.values()] == [
+        (1, 1), (2, 0.5), (0, None)
+    ]  # fmt: skip
 
 
 def test_80_columns_hold_the_table_and_a_set_may_have_any_name():

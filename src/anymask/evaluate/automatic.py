@@ -4,6 +4,7 @@ Each photo's masks, made without any prompt, are compared with its true masks:
 
 - ``ar1000``: average recall, COCO's figure for proposals: the share of true masks that are matched
   one to one, averaged over IoU thresholds 0.5, 0.55 ... 0.95; ``recall50`` at the first alone.
+  ``ar10`` and ``ar100`` are those of the 10 and 100 masks of the highest scores.
 - ``best``: mean over true masks of the IoU of the best mask, matched or not.
 - ``precision``: share of masks that have a true one, averaged over the same thresholds;
   ``precision50`` at the first alone. Taken only on photos whose true masks cover nearly all pixels:

@@ -37,8 +37,11 @@ class PhotoScore:
         Share of the photo that each true mask covers, 0..1.
     best
         The best IoU of any mask with each true one.
-    found
-        Whether each true mask is matched at each of `THRESHOLDS`, one to one.
+    pixels
+        Pixels of each true mask.
+    rank
+        The place, by falling score from 0 on, of the mask that each true one is matched with at
+        each of `THRESHOLDS`, one to one; -1 for none.
     masks
         Number of masks, `MOST` at most.
     judged
@@ -55,12 +58,20 @@ class PhotoScore:
     image_id: str
     areas_unit: Float64[np.ndarray, " T"]
     best: Float64[np.ndarray, " T"]
-    found: Bool[np.ndarray, "T K"]
+    pixels: Int64[np.ndarray, " T"]
+    rank: Int64[np.ndarray, "T K"]
     masks: int
     judged: int
     right: Int64[np.ndarray, " K"]
     coverage: float
     duplicates: int
+
+    def found(self, most: int = MOST) -> Bool[np.ndarray, "T K"]:
+        """Whether each true mask is matched where the best `most` masks alone count.
+
+        A mask of a lower score never changes what those above it were matched with.
+        """
+        return (self.rank >= 0) & (self.rank < most)
 
 
 def score_photo(
@@ -83,7 +94,8 @@ def score_photo(
         image_id=image_id,
         areas_unit=np.array([one.pixels / pixels for one in truths], np.float64),
         best=ious.max(0, initial=0),
-        found=np.stack([match(ious, t) >= 0 for t in THRESHOLDS], axis=1),
+        pixels=np.array([one.pixels for one in truths], np.int64),
+        rank=np.stack([match(ious, t) for t in THRESHOLDS], axis=1),
         masks=len(masks),
         judged=int(free.sum()) if complete else 0,
         right=right if complete else np.zeros_like(right),

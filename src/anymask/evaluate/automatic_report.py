@@ -5,23 +5,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Bool
 from rich.box import SIMPLE
 from rich.markup import escape
 from rich.table import Table
 
 from anymask.evaluate.automatic_metrics import PhotoScore
+from anymask.evaluate.detail import SIZES
 from anymask.evaluate.report import AREAS
 
 MEASURES = (
     "ar1000",
     "recall50",
     "best",
+    "ar10",
+    "ar100",
     "precision",
     "precision50",
     "coverage",
     "duplicates",
 )  # what they are stands in anymask.evaluate.automatic
-_RECALLS = 3  # the first of them are about true masks, and known for each size
+_RECALLS = 5  # the first of them are about true masks, and known for each size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +76,7 @@ class AutomaticReport:
         return pooled(self._of(of)).values[MEASURES.index(measure)]
 
     def to_dict(self) -> dict[str, object]:
-        """``{"pooled": {...}, "mean_of_sets": {...}, "sets": {...}, "areas": {...}}``.
+        """``{"pooled": {}, "mean_of_sets": {}, "sets": {}, "areas": {}, "sizes": {}}``.
 
         Each part has the numbers of photos, true masks and masks and every measure, None where
         nothing was measured. ``mean_of_sets`` weighs every set that has a figure equally.
@@ -82,6 +86,7 @@ class AutomaticReport:
             "mean_of_sets": self._mean_of_sets().to_dict(),
             "sets": {name: pooled(self._of(name)).to_dict() for name in self.sets},
             "areas": {label: figures.to_dict() for label, figures in self._areas()},
+            "sizes": {label: figures.to_dict() for label, figures in self._sizes()},
         }
 
     def table(self) -> Table:
@@ -89,16 +94,18 @@ class AutomaticReport:
         # narrow enough for 80 columns
         table = Table(title="Automatic masks", box=SIMPLE, padding=(0, 0, 0, 1), show_edge=False)
         table.add_column("", no_wrap=True)
-        for name in _HEADS:
-            table.add_column(name, justify="right")
+        shown = [i for i, name in enumerate(_HEADS) if name not in _WIDE]
+        for i in shown:
+            table.add_column(_HEADS[i], justify="right")
         for section in self._rows():
             for label, figures in section:
-                table.add_row(escape(label), *_cells(figures))
+                cells = _cells(figures)
+                table.add_row(escape(label), *(cells[i] for i in shown))
             table.add_section()
         return table
 
     def markdown(self) -> str:
-        """The same as a markdown table."""
+        """The same as a markdown table, and AR of the best 10 and 100 masks."""
         lines = ["| | " + " | ".join(_HEADS) + " |", "|---|" + "---:|" * len(_HEADS)]
         for section in self._rows():
             for label, figures in section:
@@ -108,12 +115,23 @@ class AutomaticReport:
 
     def _rows(self) -> list[list[tuple[str, Figures]]]:
         means = [("mean of sets", self._mean_of_sets()), ("pooled", pooled(self.scores))]
-        return [[(name, pooled(self._of(name))) for name in self.sets], self._areas(), means]
+        sets = [(name, pooled(self._of(name))) for name in self.sets]
+        return [sets, self._areas(), self._sizes(), means]
 
     def _areas(self) -> list[tuple[str, Figures]]:
         return [
-            (f"area {low:.0%}-{min(high, 1):.0%}", _of_area(self.scores, low, high))
+            (
+                f"area {low:.0%}-{min(high, 1):.0%}",
+                _of_some(self.scores, [_between(s.areas_unit, low, high) for s in self.scores]),
+            )
             for low, high in AREAS
+        ]
+
+    def _sizes(self) -> list[tuple[str, Figures]]:
+        """By COCO's sizes, px of the photo as it is."""
+        return [
+            (name, _of_some(self.scores, [_between(s.pixels, low, high) for s in self.scores]))
+            for name, (low, high) in SIZES.items()
         ]
 
     def _of(self, name: str | None) -> list[PhotoScore]:
@@ -131,7 +149,8 @@ class AutomaticReport:
         )
 
 
-_HEADS = ("true", "masks", "AR", "R .5", "best", "P", "P .5", "cover", "dupl")
+_HEADS = ("true", "masks", "AR", "R .5", "best", "AR10", "AR100", "P", "P .5", "cover", "dupl")
+_WIDE = ("AR10", "AR100")  # there is no room for them in 80 columns: JSON and markdown have them
 
 
 def pooled(scores: Sequence[PhotoScore]) -> Figures:
@@ -143,7 +162,7 @@ def pooled(scores: Sequence[PhotoScore]) -> Figures:
         truths=sum(len(s.best) for s in scores),
         masks=masks,
         values=(
-            *_recalls(scores, 0.0, math.inf),
+            *_recalls(scores, [np.ones(len(s.best), bool) for s in scores]),
             _ratio(float(right.mean()), judged),
             _ratio(float(right[0]), judged),
             _ratio(sum(s.coverage for s in scores), len(scores)),
@@ -152,30 +171,37 @@ def pooled(scores: Sequence[PhotoScore]) -> Figures:
     )
 
 
-def _of_area(scores: Sequence[PhotoScore], low: float, high: float) -> Figures:
-    """Recalls of true masks of some sizes; matched among all of them, not for each size anew."""
-    inside = [_inside(score, low, high) for score in scores]
+def _of_some(scores: Sequence[PhotoScore], inside: Sequence[Bool[np.ndarray, " _"]]) -> Figures:
+    """Recalls of some true masks; matched among all of them, not for each size anew."""
     return Figures(
         photos=sum(bool(rows.any()) for rows in inside),
         truths=sum(int(rows.sum()) for rows in inside),
         masks=0,
-        values=(*_recalls(scores, low, high), *(math.nan,) * (len(MEASURES) - _RECALLS)),
+        values=(*_recalls(scores, inside), *(math.nan,) * (len(MEASURES) - _RECALLS)),
     )
 
 
-def _recalls(scores: Sequence[PhotoScore], low: float, high: float) -> tuple[float, float, float]:
-    """AR, recall at the first threshold, mean best IoU."""
-    rows = [_inside(score, low, high) for score in scores]
-    count = sum(int(inside.sum()) for inside in rows)
-    if not count:
-        return math.nan, math.nan, math.nan
-    found = np.concatenate([s.found[inside] for s, inside in zip(scores, rows, strict=True)])
-    best = np.concatenate([s.best[inside] for s, inside in zip(scores, rows, strict=True)])
-    return float(found.mean()), float(found[:, 0].mean()), float(best.mean())
+def _recalls(
+    scores: Sequence[PhotoScore], inside: Sequence[Bool[np.ndarray, " _"]]
+) -> tuple[float, ...]:
+    """AR, recall at the first threshold, mean best IoU, AR of the best 10 and 100 masks."""
+    if not any(rows.any() for rows in inside):
+        return (math.nan,) * _RECALLS
+
+    def pool(values: Sequence[np.ndarray]) -> np.ndarray:
+        return np.concatenate([v[rows] for v, rows in zip(values, inside, strict=True)])
+
+    found = pool([s.found() for s in scores])
+    return (
+        float(found.mean()),
+        float(found[:, 0].mean()),
+        float(pool([s.best for s in scores]).mean()),
+        *(float(pool([s.found(most) for s in scores]).mean()) for most in (10, 100)),
+    )
 
 
-def _inside(score: PhotoScore, low: float, high: float) -> np.ndarray:
-    return (low <= score.areas_unit) & (score.areas_unit < high)
+def _between(values: np.ndarray, low: float, high: float) -> Bool[np.ndarray, " T"]:
+    return np.asarray((low <= values) & (values < high))
 
 
 def _columns(parts: Sequence[Figures]) -> list[list[float]]:
