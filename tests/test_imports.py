@@ -46,7 +46,7 @@ OUTSIDE: dict[str, set[str]] = {
     "nn": {"torch", "jaxtyping"},
     "weights": {"torch", "jaxtyping", "safetensors", "pooch", "requests"},
     "model": {"torch", "jaxtyping", "numpy"},
-    "formats": _ARRAYS,
+    "formats": {*_ARRAYS, "av"},
     "predict": {*_ARRAYS, "torch", "safetensors"},
     "evaluate": {*_ARRAYS, "torch", "rich"},
     "train": {*_ARRAYS, "torch", "safetensors", "accelerate", "matplotlib"},

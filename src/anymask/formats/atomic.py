@@ -52,6 +52,19 @@ def write_atomic(
         ``not-a-folder``, ``is-a-folder`` or ``write-failed``; an old file is kept then, and no
         other is left.
     """
+    with atomic_file(path, overwrite=overwrite) as file:
+        if isinstance(data, bytes):
+            file.write(data)
+        else:
+            data(file)
+
+
+@contextlib.contextmanager
+def atomic_file(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[IO[bytes]]:
+    """An open binary file that is `path` once the block is left, and is gone where it raises.
+
+    Errors as in `write_atomic`; those of the system within the block become `OutputError`, too.
+    """
     target = Path(path)
     if not overwrite and os.path.lexists(target):
         raise exists(target)
@@ -60,10 +73,7 @@ def write_atomic(
         temp, descriptor = _create(target.parent)
         try:
             with os.fdopen(descriptor, "wb") as file:
-                if isinstance(data, bytes):
-                    file.write(data)
-                else:
-                    data(file)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
                 _publish(temp, target, overwrite)  # while the lock on the file is still held
