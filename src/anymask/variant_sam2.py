@@ -17,6 +17,7 @@ from anymask.variant_specs import (
     padding_always,
     stretch,
 )
+from anymask.variant_video import VideoSpec
 
 _SPEC = InputSpec(
     side=1024,
@@ -92,6 +93,7 @@ def _sam2(
         outputs=_OUTPUTS,
         everything=_EVERYTHING,
         sizes=_SIZES,
+        video=VideoSpec(),
     )
 
 
@@ -187,5 +189,6 @@ SAM2_ROWS: tuple[Variant, ...] = (
         outputs=_OUTPUTS,
         everything=_EVERYTHING,
         sizes=_SIZES,
+        video=VideoSpec(step=256),  # the perceiver's 16 x 16 windows of cells of 16 px
     ),
 )

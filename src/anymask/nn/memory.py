@@ -1,121 +1,43 @@
 """What SAM 2 and EdgeTAM have for videos: memories of frames, and attention to them.
 
-So far these modules hold the tensors that official weight files bring, under the names they keep,
-so that a file is checked as a whole and nothing of it is lost. They compute nothing yet: images
-need none of it.
-
     frame's map + mask -> MemoryEncoder -> memory; map, memories, pointers -> MemoryAttention -> map
 
 Ravi et al. 2024, SAM 2 (arXiv:2408.00714); Zhou et al. 2025, EdgeTAM (arXiv:2501.07256), for the
-perceiver that shrinks memories.
+perceiver that shrinks memories. SAM 2.1 adds two things to SAM 2: a vector that marks memories of
+frames on which the object is not, and the distance in time of pointers.
+
+Letters: N objects, T memories of each, P pointers, K tokens of a memory, C and D channels of a map
+and of a memory.
 """
 
-from itertools import pairwise
+from typing import NamedTuple
 
 import torch
-from torch import nn
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
 
-from anymask.nn.layers import LayerNorm2d, Mlp
+from anymask.nn.layers import Mlp
+from anymask.nn.memory_attention import MemoryAttention, Tokens
+from anymask.nn.memory_encoder import MemoryEncoder
+from anymask.nn.perceiver import Perceiver
+from anymask.nn.rotary import Turns
+from anymask.nn.sines import sines_of_distance, sines_of_grid
 
-
-class Projections(nn.Module):
-    """Linear layers of an attention whose keys and values may be narrower than its queries."""
-
-    def __init__(self, dim: int, key_dim: int) -> None:
-        super().__init__()
-        self.q_proj = nn.Linear(dim, dim)
-        self.k_proj = nn.Linear(key_dim, dim)
-        self.v_proj = nn.Linear(key_dim, dim)
-        self.out_proj = nn.Linear(dim, dim)
+_SCALE, _SHIFT = 20.0, -10.0  # of a mask, 0..1, before the encoder
 
 
-class MemoryLayer(nn.Module):
-    """Attention among a frame's cells, attention to memories, MLP."""
+class MemoryBank(NamedTuple):
+    """What each of N objects may attend to; shorter histories are padded.
 
-    def __init__(self, dim: int, memory_dim: int, hidden: int) -> None:
-        super().__init__()
-        self.self_attn = Projections(dim, dim)
-        self.cross_attn = Projections(dim, memory_dim)
-        self.lin1, self.lin2 = nn.Linear(dim, hidden), nn.Linear(hidden, dim)
-        self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(dim) for _ in range(3))
+    A `valid` that is None says that nothing is padding, which saves masks.
+    """
 
-
-class MemoryAttention(nn.Module):
-    """Layers and a last norm."""
-
-    def __init__(self, dim: int, memory_dim: int, depth: int, hidden: int) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList(MemoryLayer(dim, memory_dim, hidden) for _ in range(depth))
-        self.norm = nn.LayerNorm(dim)
-
-
-class Mixer(nn.Module):
-    """A ConvNeXt block: depthwise convolution, norm, MLP, scale."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(dim, dim, 7, padding=3, groups=dim)
-        self.norm = LayerNorm2d(dim)
-        self.lin1, self.lin2 = nn.Linear(dim, 4 * dim), nn.Linear(4 * dim, dim)
-        self.scale = nn.Parameter(torch.ones(dim))
-
-
-class MemoryEncoder(nn.Module):
-    """A frame's map and its mask, brought to the map's size, to a memory."""
-
-    def __init__(self, dim: int, memory_dim: int) -> None:
-        super().__init__()
-        widths = [4**i for i in range(5)]  # a quarter of the cells, four times the channels
-        self.mask_convs = nn.ModuleList(nn.Conv2d(a, b, 3, 2, 1) for a, b in pairwise(widths))
-        self.mask_norms = nn.ModuleList(LayerNorm2d(b) for b in widths[1:])
-        self.mask_out = nn.Conv2d(widths[-1], dim, 1)
-        self.frame = nn.Conv2d(dim, dim, 1)
-        self.mixers = nn.ModuleList(Mixer(dim) for _ in range(2))
-        self.out = nn.Conv2d(dim, memory_dim, 1)
-
-
-class PerceiverAttention(nn.Module):
-    """Attention of latents; `norm_seen` is of what they look at, where that is not themselves."""
-
-    def __init__(self, dim: int, looks_out: bool) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(dim)
-        self.norm_seen = nn.LayerNorm(dim) if looks_out else None
-        self.q = nn.Linear(dim, dim, bias=False)
-        self.kv = nn.Linear(dim, 2 * dim, bias=False)
-        self.out = nn.Linear(dim, dim, bias=False)
-
-
-class PerceiverMlp(nn.Module):
-    """Norm and MLP."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(dim)
-        self.lin1 = nn.Linear(dim, 4 * dim, bias=False)
-        self.lin2 = nn.Linear(4 * dim, dim, bias=False)
-
-
-class PerceiverLayer(nn.Module):
-    """Latents look at the memory, then at each other."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.attn = PerceiverAttention(dim, looks_out=True)
-        self.mlp = PerceiverMlp(dim)
-        self.self_attn = PerceiverAttention(dim, looks_out=False)
-        self.self_mlp = PerceiverMlp(dim)
-
-
-class Perceiver(nn.Module):
-    """A memory of 64 x 64 cells to `latents` that see all of it and `latents_2d` in a grid."""
-
-    def __init__(self, dim: int, latents: int, latents_2d: int, depth: int) -> None:
-        super().__init__()
-        self.latents = nn.Parameter(torch.zeros(latents, dim))
-        self.latents_2d = nn.Parameter(torch.zeros(latents_2d, dim))
-        self.layers = nn.ModuleList(PerceiverLayer(dim) for _ in range(depth))
-        self.norm = nn.LayerNorm(dim)
+    spatial: Float[Tensor, "N T K D"]
+    rows: Int[Tensor, "N T"]  # of the temporal table
+    spatial_valid: Bool[Tensor, "N T"] | None
+    pointers: Float[Tensor, "N P C"]
+    gaps: Float[Tensor, "N P"]  # in time, over the longest that is attended to
+    pointer_valid: Bool[Tensor, "N P"] | None
 
 
 class Memory(nn.Module):
@@ -147,7 +69,7 @@ class Memory(nn.Module):
     ) -> None:
         super().__init__()
         self.times = nn.Parameter(torch.zeros(frames, 1, 1, memory_dim))
-        self.no_position = nn.Parameter(torch.zeros(1, 1, dim))
+        self.no_position = nn.Parameter(torch.zeros(1, 1, dim))  # in files, and read by nobody
         self.no_pointer = nn.Parameter(torch.zeros(1, dim))
         self.attention = MemoryAttention(dim, memory_dim, depth, hidden)
         self.encoder = MemoryEncoder(dim, memory_dim)
@@ -156,3 +78,86 @@ class Memory(nn.Module):
         self.absent = nn.Parameter(torch.zeros(1, memory_dim)) if absent else None
         self.pointer_time = nn.Linear(dim, memory_dim) if absent else None
         self.perceiver = Perceiver(memory_dim, *latents, 2) if any(latents) else None
+
+    def recall(
+        self, embedding: Float[Tensor, "1 C h w"], bank: MemoryBank
+    ) -> Float[Tensor, "N C h w"]:
+        """The map as each object's memories change it."""
+        out: Tensor = self.attention(embedding, self.tokens(embedding, bank))
+        return out
+
+    def tokens(self, embedding: Float[Tensor, "1 C h w"], bank: MemoryBank) -> Tokens:
+        """A bank as the attention takes it."""
+        n, frames, cells, dim = bank.spatial.shape
+        positions, turns = self.places(embedding)
+        times = self.times.flatten(1)[bank.rows]  # (N, T, D)
+        placed = bank.spatial + positions + times[:, :, None]
+        pieces = torch.unflatten(bank.pointers, 2, (-1, dim))  # a pointer makes several tokens
+        spread = pieces.shape[2]
+        placed_pieces = pieces + self.when(bank)[:, :, None]
+        seen = torch.cat([bank.spatial.flatten(1, 2), pieces.flatten(1, 2)], dim=1)
+        both = torch.cat([placed.flatten(1, 2), placed_pieces.flatten(1, 2)], dim=1)
+        bias = None
+        if bank.spatial_valid is not None or bank.pointer_valid is not None:
+            valid = [
+                (known if known is not None else there.new_ones(there.shape[:2], dtype=torch.bool))
+                .repeat_interleave(count, dim=1)
+                for known, there, count in (
+                    (bank.spatial_valid, bank.spatial, cells),
+                    (bank.pointer_valid, bank.pointers, spread),
+                )
+            ]  # fmt: skip
+            none = seen.new_zeros(n, 1, seen.shape[1])
+            bias = none.masked_fill(~torch.cat(valid, dim=1)[:, None], float("-inf"))
+        return Tokens(seen, both, turns, frames, bias)
+
+    def when(self, bank: MemoryBank) -> Float[Tensor, "N P D"]:
+        """What is added to pointers for their distance in time."""
+        if self.pointer_time is None:
+            return bank.spatial.new_zeros(*bank.gaps.shape, bank.spatial.shape[3])
+        out: Tensor = self.pointer_time(sines_of_distance(bank.gaps, bank.pointers.shape[2]))
+        return out
+
+    def places(self, embedding: Float[Tensor, "1 C h w"]) -> tuple[Float[Tensor, "K D"], Turns]:
+        """Positions of a memory's tokens, and how their keys turn."""
+        dim, h, w = embedding.shape[1:]
+        if self.perceiver is None:
+            positions = sines_of_grid(h, w, self.times.shape[3], embedding).flatten(0, 1)
+            return positions, Turns.of_grid(h, w, dim, embedding)
+        side = self.perceiver.side
+        grid = Turns.of_grid(side, side, dim, embedding)
+        return self.perceiver.positions(), grid.after(len(self.perceiver.latents))
+
+    def pointers(
+        self, vectors: Float[Tensor, "N C"], present: Float[Tensor, " N"]
+    ) -> Float[Tensor, "N C"]:
+        """What an object is, of the vector behind its mask; one for all objects that are absent."""
+        return torch.where((present > 0)[:, None], self.pointer(vectors), self.no_pointer)
+
+    def remember(
+        self,
+        embedding: Float[Tensor, "1 C h w"],
+        masks: Float[Tensor, "N 1 H W"],
+        present: Float[Tensor, " N"],
+        binary: bool,
+    ) -> Float[Tensor, "N K D"]:
+        """Memories of a frame.
+
+        Parameters
+        ----------
+        masks
+            Logits at the network's input size.
+        present
+            Scores above 0 where the object is there.
+        binary
+            Take masks as in or out, as somebody asked for them, and not as likely or less so.
+        """
+        shown = (masks > 0).to(masks.dtype) if binary else masks.sigmoid()
+        memory: Tensor = self.encoder(embedding, shown * _SCALE + _SHIFT)
+        if self.absent is not None:
+            gone = (present <= 0).to(memory.dtype)[:, None] * self.absent
+            memory = memory + gone[:, :, None, None]
+        if self.perceiver is None:
+            return memory.flatten(2).transpose(1, 2)
+        out: Tensor = self.perceiver(memory)
+        return out

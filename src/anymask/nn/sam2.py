@@ -36,7 +36,7 @@ from anymask.nn.encoders.hiera import Hiera
 from anymask.nn.encoders.repvit import RepViT
 from anymask.nn.layers import Mlp
 from anymask.nn.mask_decoder import MaskDecoder, State, in_order
-from anymask.nn.memory import Memory
+from anymask.nn.memory import Memory, MemoryBank
 from anymask.nn.neck import Neck
 from anymask.nn.prompt_encoder import PromptEncoder
 
@@ -72,12 +72,24 @@ class Sam2Decoder(MaskDecoder):
         *fine: Float[Tensor, "1 _ _ _"],
     ) -> tuple[Float[Tensor, "P 4 H W"], Float[Tensor, "P 4"]]:
         """The plain formula; `fine` are the two fine maps, the finest first."""
+        logits, scores, _ = self.answered(embedding, grid, sparse, dense, *fine)
+        return logits, scores
+
+    def answered(
+        self,
+        embedding: Float[Tensor, "R C h w"],
+        grid: Float[Tensor, "h w C"],
+        sparse: Float[Tensor, "P M C"],
+        dense: Float[Tensor, "R C h w"],
+        *fine: Float[Tensor, "1 _ _ _"],
+    ) -> tuple[Float[Tensor, "P 4 H W"], Float[Tensor, "P 4"], Float[Tensor, "P N C"]]:
+        """`forward`, and the tokens behind it; each prompt may have an embedding of its own."""
         h, w = embedding.shape[2:]
         tokens, image = self.transformer(*self.sides(embedding, grid, dense), self.tokens(sparse))
         half = self.up1(torch.unflatten(image.transpose(1, 2), 2, (h, w))) + fine[1]
         big = F.gelu(self.up2(F.gelu(self.up_norm(half))) + fine[0])
         vectors, scores = self.answers(tokens)
-        return torch.unflatten(vectors @ big.flatten(2), 2, big.shape[2:]), scores
+        return torch.unflatten(vectors @ big.flatten(2), 2, big.shape[2:]), scores, tokens
 
     def draw(
         self, state: State, rows: Int[Tensor, " K"], outputs: Int[Tensor, " K"]
@@ -203,6 +215,61 @@ class Sam2(nn.Module):
         return self.decoder.draw(state, rows, outputs)
 
 
+class Sam2Video(Sam2):
+    """SAM 2 with memory: what follows serves videos, see `anymask.model_video.VideoNetwork`."""
+
+    memory: Memory
+
+    def forget(self, maps: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Maps for objects that have no memory yet: what `encode` makes of them."""
+        return (maps[0] + self.no_memory.view(1, -1, 1, 1).to(maps[0].dtype), *maps[1:])
+
+    def recall(self, maps: tuple[Tensor, ...], bank: MemoryBank) -> tuple[Tensor, ...]:
+        """Maps as the memories of N objects change them: the first is one for each object."""
+        return (self.memory.recall(maps[0], bank), *maps[1:])
+
+    def answer(
+        self,
+        features: tuple[Tensor, ...],
+        points: Float[Tensor, "N M 2"],
+        labels: Int[Tensor, "N M"],
+        masks: Float[Tensor, "N 1 h w"] | None = None,
+    ) -> tuple[
+        Float[Tensor, "N 4 h w"], Float[Tensor, "N 4"], Float[Tensor, "N 4 C"], Float[Tensor, " N"]
+    ]:
+        """`decode` with the vectors behind the masks, and scores above 0 where the object is.
+
+        Masks are taken as they are.
+        """
+        prompts = self.prompt_encoder
+        sides = prompts.grid(), prompts.sparse(points, labels), prompts.dense(masks)
+        logits, scores, tokens = self.decoder.answered(features[0], *sides, *features[1:])
+        own = len(self.decoder.mask_tokens)
+        present = self.decoder.object_mlp(tokens[:, 1 + own])[:, 0]
+        return logits, scores, tokens[:, 1 : 1 + own], present
+
+    def pointers(
+        self, vectors: Float[Tensor, "N C"], present: Float[Tensor, " N"]
+    ) -> Float[Tensor, "N C"]:
+        """What objects are, of the vectors behind their masks."""
+        return self.memory.pointers(vectors, present)
+
+    def coded(self, masks: Float[Tensor, "N 1 S S"]) -> Float[Tensor, "N 1 h w"]:
+        """Masks (0..1) that somebody made, as a prompt that leads to their objects' vectors."""
+        out: Tensor = self.memory.mask_down(masks)
+        return out
+
+    def remember(
+        self,
+        maps: tuple[Tensor, ...],
+        masks: Float[Tensor, "N 1 S S"],
+        present: Float[Tensor, " N"],
+        binary: bool,
+    ) -> Float[Tensor, "N K D"]:
+        """Memories of a frame; see `Memory.remember`."""
+        return self.memory.remember(maps[0], masks, present, binary)
+
+
 def _assembled(
     trunk: nn.Module,
     dims: Sequence[int],
@@ -211,12 +278,14 @@ def _assembled(
     hidden: int,
     memory: Mapping[str, object] | None,
 ) -> Sam2:
-    return Sam2(
+    parts = (
         Sam2Encoder(trunk, Neck(dims, out_dim)),
         PromptEncoder(out_dim, side, side // 16),
         Sam2Decoder(out_dim, hidden),
-        None if memory is None else Memory(**memory),  # type: ignore[arg-type]
     )
+    if memory is None:
+        return Sam2(*parts)
+    return Sam2Video(*parts, Memory(**memory))  # type: ignore[arg-type]
 
 
 def build_sam2(
