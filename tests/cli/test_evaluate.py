@@ -137,6 +137,19 @@ def test_edges_are_measured_where_regions_are_known(halves, loaded, monkeypatch)
     assert (pooled["photos"], 0 < pooled["ods"] < 1) == (1, True)
 
 
+def test_masks_of_boxes_are_judged_as_coco_does(halves, loaded, tmp_path):
+    result = run(halves, "--task", "boxes", "--json", "-")
+    assert "APs" in result.stderr
+    pooled = json.loads(result.stdout)["pooled"]
+    assert (pooled["boxes"], pooled["ap50"], pooled["ap75"]) == (1, 1, 0)  # an IoU of 2/3
+    detections = tmp_path / "boxes.json"
+    detections.write_text(json.dumps([{"image_id": "p0", "bbox": [0, 0, 9, 9], "score": 0.5}] * 2))
+    result = run(halves, "--task", "boxes", "--detections", detections, "--json", "-")
+    assert json.loads(result.stdout)["pooled"]["boxes"] == 2
+    result = run(halves, "--task", "boxes", "--detections", tmp_path / "none.json")
+    assert result.exception.code == "detections-missing"
+
+
 def test_l9_the_json_is_ascii_whatever_the_set_is_called(halves, loaded, tmp_path):
     renamed = halves.rename(tmp_path / "日本")
     result = run(renamed, "--json", "-")

@@ -24,6 +24,7 @@ class Task(StrEnum):
     interactive = "interactive"
     automatic = "automatic"
     edges = "edges"
+    boxes = "boxes"
 
 
 def evaluate(
@@ -36,7 +37,10 @@ def evaluate(
     ],
     task: Annotated[
         Task,
-        typer.Option(help="Masks from clicks and boxes, all masks of a photo at once, its edges"),
+        typer.Option(
+            help="Masks from clicks and boxes; all masks of a photo at once; its edges; masks of "
+            "boxes as COCO judges them"
+        ),
     ] = Task.interactive,
     model: Annotated[str, typer.Option("--model", "-m", help="See `anymask models`")] = "nano",
     checkpoint: Annotated[
@@ -54,6 +58,10 @@ def evaluate(
     crop_n_layers: Annotated[
         int, typer.Option(min=0, help="Automatic: layers of crops, which show small things")
     ] = 0,
+    detections: Annotated[
+        Path | None,
+        typer.Option(help="Boxes: a detector's, as COCO's results, instead of those of the truth"),
+    ] = None,
     baselines: Annotated[
         bool, typer.Option("--baselines/--no-baselines", help="GrabCut too, the slowest part")
     ] = True,
@@ -67,8 +75,9 @@ def evaluate(
     """Measure a model: mean IoU of its masks from a box and from a simulated user's clicks.
 
     With --task automatic: recall and precision of all masks that it finds by itself; with --task
-    edges: how well the borders of its masks are the edges that people drew. Prints a line for each
-    set, for object sizes, and for the means. The same command gives the same figures.
+    edges: how well the borders of its masks are the edges that people drew; with --task boxes:
+    COCO's average precision of masks from boxes. Prints a line for each set, for object sizes, and
+    for the means. The same command gives the same figures.
     """
     counts = _counts(clicks)
     to_stdout = str(json_file) == "-"
@@ -94,6 +103,7 @@ def evaluate(
         baselines=baselines,
         noc=noc,
         crop_n_layers=crop_n_layers,
+        detections=detections,
     )
     report = TASKS[task.value](loaded, opened, asked)
     text = json.dumps(report.to_dict(), indent=2) + "\n"

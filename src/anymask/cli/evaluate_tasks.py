@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
@@ -40,6 +41,8 @@ class Asked:
         Clicks until a mask is good enough.
     crop_n_layers
         Layers of crops of automatic masks.
+    detections
+        A file of boxes to take instead of those of the truth.
     """
 
     split: str
@@ -48,6 +51,7 @@ class Asked:
     baselines: bool
     noc: bool
     crop_n_layers: int
+    detections: Path | None
 
 
 def interactive(model: "Model", sets: "list[Sa1bSet]", asked: Asked) -> Reports:
@@ -96,6 +100,24 @@ def edges(model: "Model", sets: "list[Sa1bSet]", asked: Asked) -> Reports:
         )
 
 
+def boxes(model: "Model", sets: "list[Sa1bSet]", asked: Asked) -> Reports:
+    """Masks of the boxes of the truth, or of a detector."""
+    from anymask.evaluate.boxes import evaluate_boxes
+    from anymask.formats.detections import read_detections
+    from anymask.predict.image import ImagePredictor
+
+    found = None if asked.detections is None else read_detections(asked.detections)
+    with Progress("photos") as bar:
+        return evaluate_boxes(
+            ImagePredictor(model),
+            sets,
+            split=asked.split,
+            limit=asked.limit,
+            detections=found,
+            progress=bar.show,
+        )
+
+
 TASKS: Mapping[str, "Callable[[Model, list[Sa1bSet], Asked], Reports]"] = MappingProxyType(
-    {"interactive": interactive, "automatic": automatic, "edges": edges}
+    {"interactive": interactive, "automatic": automatic, "edges": edges, "boxes": boxes}
 )
