@@ -6,6 +6,7 @@
     frames_video       a video file: any frame by its index, exactly
     frames_decoder     the pass through a file below it
     frames_color       a decoded frame -> upright RGB
+    frames_hdr         wide gamut and high dynamic range -> sRGB
     frames_pictures    pictures in a folder, a tar, a list or an array
     frames_animation   animated GIF, WebP and PNG
     frames_stream      what comes once, of a generator

@@ -38,6 +38,14 @@ class Animation:
             raise VideoError(
                 "video-broken", "the file cannot be read", where=where, hint="fetch it again"
             ) from error
+        if count == 1 and self._picture.format != "GIF":
+            self.close()
+            raise VideoError(
+                "video-not",
+                f"this is a single picture ({self._picture.format})",
+                where=where,
+                hint="give a video, or a list of pictures",
+            )
         options.check_size(self._picture.height, self._picture.width, where)
         self.count: int | None = count
         self.expected: int | None = count

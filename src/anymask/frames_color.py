@@ -1,7 +1,8 @@
 """A frame as PyAV decoded it to upright RGB of 8 bits.
 
 Matrix and range are those that the video states. Where it states no matrix, BT.709 is taken from
-720 lines or 1280 columns up and BT.601 below, as players do. Deeper colours are rounded to 8 bits.
+720 lines or 1280 columns up and BT.601 below, as players do. Deeper colours are rounded to 8 bits;
+wide gamut and high dynamic range are brought to sRGB by `anymask.frames_hdr`.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from anymask.errors import VideoError
+from anymask.frames_hdr import BT2020, HLG, PQ, to_srgb
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 _UNKNOWN, _BT709, _BT601 = 2, 1, 5
 _RGB = 0  # "matrix" of what is no YUV
 _MATRICES = (_RGB, 1, 4, 5, 6, 7, 9)  # those that the conversion knows
+_DOLBY = ("dvhe", "dvh1", "dvav", "dva1")  # codecs whose colours need more than their pictures
 _HD = (720, 1280)
 
 
@@ -42,14 +45,41 @@ def to_rgb(
             where=where,
             hint="convert it to BT.709 with a video tool",
         )
-    alpha = any(part.is_alpha for part in frame.format.components)
     frame.colorspace = space
+    transfer, wide = int(frame.color_trc), int(frame.color_primaries) == BT2020
+    if wide or transfer in (PQ, HLG):
+        deep = frame.to_ndarray(format="rgb48le", threads=1)
+        return to_srgb(deep, transfer=transfer, wide=wide)
+    alpha = any(part.is_alpha for part in frame.format.components)
     array = frame.to_ndarray(format="rgba" if alpha else "rgb24", threads=1)
     if not alpha:
         return np.ascontiguousarray(array)
     share = array[..., 3:].astype(np.uint16)
     mixed = array[..., :3] * share + np.array(background, np.uint16) * (255 - share)
     return ((mixed + 127) // 255).astype(np.uint8)
+
+
+def refuse_dolby(codec_tag: str, frame: "VideoFrame", where: str | None) -> None:
+    """Refuse pictures of Dolby Vision that do not stand on their own.
+
+    Raises
+    ------
+    VideoError
+        ``video-colours``.
+    """
+    if codec_tag in _DOLBY and int(frame.colorspace) == _UNKNOWN:
+        raise VideoError(
+            "video-colours",
+            "its colours are those of Dolby Vision alone",
+            given=codec_tag,
+            where=where,
+            hint="convert it to BT.709 with a video tool",
+        )
+
+
+def is_hdr(frame: "VideoFrame") -> bool:
+    """Whether `to_rgb` cuts its highlights off."""
+    return int(frame.color_trc) in (PQ, HLG)
 
 
 def upright(

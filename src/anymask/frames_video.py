@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 
 from anymask.errors import Note, VideoError
-from anymask.frames_color import to_rgb, turn_of, upright
+from anymask.frames_color import is_hdr, refuse_dolby, to_rgb, turn_of, upright
 from anymask.frames_decoder import Decoder, rate_of
 from anymask.frames_source import Damage, EndOfFrames, FrameFacts, Pixels
 from anymask.image_arrays import Options
@@ -236,7 +236,12 @@ class VideoFile:
         self._begin_again()
 
     def _remark(self, frame: "VideoFrame") -> None:
-        """Notes of how the frame is to be shown, where that is not done."""
+        """Notes of what is not shown as it is meant; an error where it cannot be shown."""
+        refuse_dolby(self._decoder.stream.codec_context.codec_tag, frame, self.where)
+        if is_hdr(frame):
+            self.notes["video-hdr"] = Note(
+                "video-hdr", "high dynamic range: what is brighter than ordinary white became white"
+            )
         aspect = self._decoder.stream.sample_aspect_ratio
         if aspect and aspect != 1:
             self.notes["video-aspect"] = Note(
