@@ -1,0 +1,274 @@
+"""A slice of a run that teaches nano's memory: draw samples, follow objects in them, learn.
+
+Everything random comes from (seed, step): a run that is stopped and gone on with is the run.
+"""
+
+import csv
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from anymask.errors import OutputError, RunError
+from anymask.evaluate.video import read_clip
+from anymask.model import Model, load
+from anymask.nn.nano import Nano
+from anymask.nn.nano_memory import NanoMemory
+from anymask.nn.nano_video import NanoVideo, build_nano_video
+from anymask.train.batches import PhotoDrawer
+from anymask.train.samples import find_photos
+from anymask.train.state import RunState, half, load_state, save_state
+from anymask.train.video_config import SampleKind, VideoConfig
+from anymask.train.video_samples import ClipDrawer, Sample, draw_sample, find_clips
+from anymask.train.video_step import sample_loss
+from anymask.train.video_synthetic import draw_scene
+
+STATE = "state"
+_log = logging.getLogger(__name__)
+_MOST_BAD_STEPS = 10
+
+Judge = Callable[[Model, int], Mapping[str, float]]
+Progress = Callable[[Mapping[str, float]], None]
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class VideoRun:
+    """A run in memory: what changes from step to step.
+
+    Attributes
+    ----------
+    model
+        Nano with a memory; only that learns.
+    """
+
+    config: VideoConfig
+    model: Model
+    averaged: dict[str, Tensor]
+    optimiser: torch.optim.AdamW
+    step: int = 0
+    seconds: float = 0.0
+
+    @property
+    def memory(self) -> NanoMemory:
+        """What learns."""
+        network = self.model.network
+        assert isinstance(network, NanoVideo)  # `begin` built it so
+        return network.memory
+
+
+def untaught(config: VideoConfig) -> Model:
+    """Nano, as bundled or from the run's file, with a memory that is plain matching."""
+    model = load("nano", checkpoint=config.weights, device="cpu")
+    image = model.network
+    assert isinstance(image, Nano)  # the row's builder makes it
+    torch.manual_seed(config.seed)
+    return Model(build_nano_video(image, rows=config.rows), model.variant)
+
+
+def begin(config: VideoConfig, folder: Path) -> VideoRun:
+    """A new run, or the one in `folder` gone on with."""
+    model = untaught(config)
+    network = model.network
+    assert isinstance(network, NanoVideo)  # just built
+    memory = network.memory.requires_grad_(True)
+    if config.start is not None:
+        memory.load_state_dict({n: t.float() for n, t in load_file(config.start).items()})
+    optimiser = torch.optim.AdamW(
+        memory.parameters(), lr=config.pace.lr, betas=(0.9, 0.99), weight_decay=config.pace.decay
+    )
+    averaged = {n: p.detach().clone() for n, p in memory.named_parameters()}
+    run = VideoRun(config=config, model=model, averaged=averaged, optimiser=optimiser)
+    state = load_state(folder)
+    if state is not None:
+        _restore(run, state)
+    return run
+
+
+def _restore(run: VideoRun, state: RunState) -> None:
+    for name, parameter in run.memory.named_parameters():
+        parameter.data.copy_(state.tensors[f"model/{name}"])
+        run.averaged[name] = state.tensors[f"ema/{name}"].clone()
+        if f"m/{name}" in state.tensors:
+            run.optimiser.state[parameter] = {
+                "step": torch.tensor(float(state.step)),
+                "exp_avg": state.tensors[f"m/{name}"].clone(),
+                "exp_avg_sq": state.tensors[f"v/{name}"].clone(),
+            }
+    run.step = state.step
+    run.seconds = state.facts["seconds"]
+
+
+def snapshot(run: VideoRun) -> RunState:
+    """The run as it is written to disk."""
+    tensors: dict[str, Tensor] = {}
+    for name, parameter in run.memory.named_parameters():
+        tensors[f"model/{name}"] = parameter
+        tensors[f"ema/{name}"] = run.averaged[name]
+        known = run.optimiser.state.get(parameter)
+        if known:
+            tensors[f"m/{name}"], tensors[f"v/{name}"] = known["exp_avg"], known["exp_avg_sq"]
+    return RunState(step=run.step, tensors=tensors, facts={"seconds": run.seconds})
+
+
+def averaged_model(run: VideoRun) -> Model:
+    """The model with the averaged weights of its memory."""
+    model = untaught(run.config)
+    network = model.network
+    assert isinstance(network, NanoVideo)  # just built
+    network.memory.load_state_dict(run.averaged)
+    return model
+
+
+class Drawers:
+    """Clips and photos, to draw samples from."""
+
+    def __init__(self, config: VideoConfig) -> None:
+        clips = find_clips(Path(config.clips), config.held_out)
+        self.clips = ClipDrawer([read_clip(clip) for clip in clips])
+        self.photos = PhotoDrawer(find_photos([Path(p) for p in config.photos]))
+
+    def draw(self, kind: SampleKind, rng: np.random.Generator) -> Sample:
+        """One sample, a function of the generator's state alone."""
+        size = kind.height, kind.width
+        if not kind.made_up:
+            return draw_sample(self.clips, size, kind.frames, kind.objects, rng)
+        while True:
+            sample = draw_scene(self.photos, size, kind.frames, kind.objects, rng)
+            if sample is not None:
+                return sample
+
+
+def train(
+    run: VideoRun, drawers: Drawers, folder: Path, *, minutes: float | None, judge: Judge | None
+) -> Iterator[dict[str, float]]:
+    """Go on until the run's last step or the time is up; yields the figures of each step.
+
+    Raises
+    ------
+    RunError
+        ``loss-not-finite``.
+    """
+    config = run.config
+    begun, before, bad = time.monotonic(), run.seconds, 0
+    parameters = list(run.memory.parameters())
+    chances = np.array(config.shares) / sum(config.shares)
+    while run.step < config.steps:
+        rng = np.random.default_rng((config.seed, run.step))
+        for group in run.optimiser.param_groups:
+            group["lr"] = config.pace.rate(run.step, config.steps)
+        run.optimiser.zero_grad(set_to_none=True)
+        told: list[dict[str, float]] = []
+        for _ in range(config.samples):
+            kind = config.kinds[int(rng.choice(len(config.kinds), p=chances))]
+            sample = drawers.draw(kind, rng)
+            loss, facts = sample_loss(run.model, sample, rng.random() < config.rough_start, rng)
+            (loss / config.samples).backward()  # type: ignore[no-untyped-call]
+            side = "made_up" if kind.made_up else "real"
+            if "iou" in facts:
+                facts[side] = facts["iou"]
+            told.append(facts | {"loss": float(loss.detach())})
+        norm = float(torch.nn.utils.clip_grad_norm_(parameters, config.pace.clip))
+        if np.isfinite(norm):
+            run.optimiser.step()
+            _average(run)
+            bad = 0
+        else:
+            bad += 1
+            _log.warning("step %d skipped: the gradient is not finite", run.step)
+            if bad >= _MOST_BAD_STEPS:
+                raise RunError(
+                    "loss-not-finite",
+                    f"{bad} steps running gave no finite gradient, the last was step {run.step}",
+                    where=str(folder),
+                    hint="the last good state is kept; lower pace.lr",
+                )
+        run.step += 1
+        run.seconds = before + time.monotonic() - begun
+        over = minutes is not None and time.monotonic() - begun > minutes * 60
+        if over or run.step % config.save_every == 0 or run.step == config.steps:
+            save_state(snapshot(run), folder)
+        if judge and (run.step % config.judge_every == 0 or run.step == config.steps):
+            found = dict(judge(averaged_model(run), run.step))
+            _add_row(folder.with_name("judged.csv"), {"step": run.step, **found})
+        yield _means(told) | {"step": run.step, "norm": norm, "seconds": run.seconds}
+        if over:
+            return
+
+
+def _means(told: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    names = ("loss", "iou", "guess", "right", "real", "made_up")
+    found = {}
+    for name in names:
+        values = [facts[name] for facts in told if name in facts]
+        found[name] = sum(values) / len(values) if values else float("nan")
+    return found
+
+
+@torch.no_grad()
+def _average(run: VideoRun) -> None:
+    """Move the averaged weights; faster at first, when the weights still run away."""
+    decay = min(run.config.pace.ema, (1 + run.step) / (10 + run.step))
+    for name, parameter in run.memory.named_parameters():
+        run.averaged[name].lerp_(parameter, 1 - decay)
+
+
+def run_video_slice(
+    config: VideoConfig,
+    *,
+    minutes: float | None = None,
+    threads: int = 1,
+    judge: Judge | None = None,
+    progress: Progress | None = None,
+) -> VideoRun:
+    """Train until the last step or for some minutes; the state is in ``config.out``."""
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)
+    folder = Path(config.out)
+    run = begin(config, folder / STATE)
+    drawers = Drawers(config)
+    for facts in train(run, drawers, folder / STATE, minutes=minutes, judge=judge):
+        _add_row(folder / "steps.csv", facts)
+        if progress:
+            progress(facts)
+    return run
+
+
+def bundle_memory(config: VideoConfig, path: Path, *, overwrite: bool = False) -> int:
+    """Write the averaged weights of a run's memory as float16; the number of bytes.
+
+    Raises
+    ------
+    OutputError
+        ``file-exists``: there is a file, and it was not asked to be overwritten.
+    RunError
+        ``no-state``: the run has no state yet; ``not-finite``: a weight does not fit.
+    """
+    if path.exists() and not overwrite:
+        raise OutputError(
+            "file-exists", "the file is there already", where=str(path), hint="pass --overwrite"
+        )
+    state = load_state(Path(config.out) / STATE)
+    if state is None:
+        raise RunError("no-state", "the run has no state yet", where=config.out)
+    run = begin(config, Path(config.out) / STATE)
+    facts = {"format": "pt", "steps": str(state.step), "seed": str(config.seed)}
+    fresh = path.with_name(path.name + ".part")
+    save_file(half(run.averaged), fresh, metadata=facts)
+    fresh.replace(path)
+    return path.stat().st_size
+
+
+def _add_row(path: Path, row: Mapping[str, float]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = not path.exists()
+    with path.open("a", newline="", encoding="ascii") as file:
+        writer = csv.DictWriter(file, list(row))
+        if new:
+            writer.writeheader()
+        writer.writerow({k: f"{v:.6g}" for k, v in row.items()})
