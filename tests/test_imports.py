@@ -48,7 +48,7 @@ OUTSIDE: dict[str, set[str]] = {
     "model": {"torch", "jaxtyping", "numpy"},
     "formats": {*_ARRAYS, "av"},
     "predict": {*_ARRAYS, "torch", "safetensors"},
-    "evaluate": {*_ARRAYS, "torch", "rich"},
+    "evaluate": {*_ARRAYS, "torch", "rich", "matplotlib"},
     "train": {*_ARRAYS, "torch", "safetensors", "accelerate", "matplotlib"},
     "compat": {*_ARRAYS, "torch"},
     "cli": {*_ARRAYS, "torch", "typer", "click", "rich"},

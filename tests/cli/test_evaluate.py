@@ -182,6 +182,21 @@ def test_o2_a_json_that_exists_is_refused_before_anything_is_computed(halves, lo
     assert json.loads(target.read_text())["pooled"]["masks"] == 1
 
 
+def test_o2_a_report_that_exists_is_refused_before_anything_is_computed(halves, loaded, tmp_path):
+    folder = tmp_path / "report"
+    result = run(halves, "--report", folder, "--no-baselines")
+    assert result.exit_code == 0, result.output
+    assert "Mean IoU" in result.stdout
+    page = (folder / "report.md").read_bytes()
+    assert b"anymask evaluate --task interactive -m nano" in page
+    loaded.clear()
+    result = run(halves, "--report", folder)
+    assert isinstance(result.exception, OutputError)
+    assert (loaded, (folder / "report.md").read_bytes()) == ([], page)
+    assert run(halves, "--report", folder, "--no-baselines", "--overwrite").exit_code == 0
+    assert (folder / "report.md").read_bytes() == page
+
+
 def test_o3_a_json_that_cannot_be_written_is_refused_before_the_work(halves, loaded, tmp_path):
     (tmp_path / "file").write_bytes(b"")
     for target in (tmp_path / "file" / "report.json", tmp_path):

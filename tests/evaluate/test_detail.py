@@ -4,26 +4,14 @@ import json
 
 import numpy as np
 import pytest
-from PIL import Image
+from growing import OBJECT, SIZE, Grows, bits, detail, one_photo
 
 from anymask.evaluate import noc
-from anymask.evaluate.detail import FAULTS, Detail, fault_of, near_border
+from anymask.evaluate.detail import FAULTS, fault_of, near_border
 from anymask.evaluate.detail_report import Judged, figures_of, pearson
 from anymask.evaluate.interactive import Target, evaluate_interactive
 from anymask.formats.records import Annotation
-from anymask.formats.sa1b import open_sa1b
 from anymask.mask_rle import encode_rle
-
-SIZE = (60, 80)
-
-
-def bits(x0, y0, x1, y1):
-    mask = np.zeros(SIZE, bool)
-    mask[y0:y1, x0:x1] = True
-    return mask
-
-
-OBJECT = bits(20, 20, 40, 40)  # its innermost point is (29, 29)
 
 
 def target(mask=OBJECT, ignore=None):
@@ -66,16 +54,6 @@ def test_errors_at_the_border_and_inside_are_told_apart():
     assert near_border(target(), hole) == 0
     assert np.isnan(near_border(target(), OBJECT))
     assert near_border(target(np.ones(SIZE, bool)), OBJECT) == 0  # a border beyond the photo
-
-
-def detail(**changes):
-    rle = encode_rle(OBJECT)
-    values = {
-        "pixels": 400, "after": (0.5, 0.9), "clicks": (), "predicted_box": 0.8,
-        "predicted": (0.6, 0.8), "f_box": 0.7, "f": (0.4, 0.6), "near": 0.5, "fault": "too small",
-        "box_mask": rle, "click_mask": rle,
-    }  # fmt: skip
-    return Detail(**values | changes)
 
 
 @pytest.mark.parametrize(
@@ -131,43 +109,9 @@ def test_the_clicks_that_are_needed_are_counted_and_never_is_20():
     assert np.isnan(noc.mean_clicks([])) and np.isnan(noc.never([]))
 
 
-class Answer:
-    def __init__(self, masks):
-        self.masks = masks
-        self.scores = np.full(masks.shape[:2], 0.5, np.float32)
-        self.logits = np.zeros((*masks.shape[:2], 4, 4), np.float32)
-
-
-class Grows:
-    """Each click adds two of the object's 20 columns; counts what it is asked."""
-
-    takes_masks = False
-
-    def __init__(self):
-        self.asked = []
-
-    def encode(self, image):
-        return image.shape[:2]
-
-    def predict(self, size, *, points=None, boxes=None, multimask=True, **others):
-        clicks = 10 if points is None else points.shape[1]
-        self.asked.append(clicks)
-        mask = bits(20, 20, 20 + min(20, 2 * clicks), 40)
-        masks = np.tile(
-            mask, (len(points if boxes is None else boxes), 3 if multimask else 1, 1, 1)
-        )
-        return Answer(masks)
-
-
 @pytest.fixture
 def photo(tmp_path):
-    folder = tmp_path / "x"
-    folder.mkdir()
-    Image.new("RGB", SIZE[::-1]).save(folder / "a.png")
-    rows = [{"segmentation": encode_rle(OBJECT)}]
-    table = {"image": {"height": SIZE[0], "width": SIZE[1]}, "annotations": rows}
-    (folder / "a.json").write_text(json.dumps(table))
-    return open_sa1b(folder)
+    return one_photo(tmp_path / "x")
 
 
 def judge(photo, predictor, **options):

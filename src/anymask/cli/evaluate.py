@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from anymask.cli.evaluate_tasks import TASKS, Asked
+from anymask.cli.evaluate_tasks import TASKS, Asked, check_report, write_page
 
 _MOST_CLICKS = 100
 
@@ -68,8 +68,16 @@ def evaluate(
     noc: Annotated[
         bool, typer.Option("--noc", help="Click on, up to 20 times, until IoU is .85 and .90")
     ] = False,
+    report_folder: Annotated[
+        Path | None,
+        typer.Option(
+            "--report",
+            metavar="FOLDER",
+            help="Write a page with figures, plots, and the best and worst cases here",
+        ),
+    ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the JSON if it exists")
+        bool, typer.Option("--overwrite", help="Replace the JSON or the report if it exists")
     ] = False,
 ) -> None:
     """Measure a model: mean IoU of its masks from a box and from a simulated user's clicks.
@@ -83,6 +91,8 @@ def evaluate(
     to_stdout = str(json_file) == "-"
     if json_file is not None and not to_stdout:
         _check_target(json_file, overwrite)
+    if report_folder is not None:
+        check_report(report_folder, overwrite)
 
     import json
 
@@ -112,6 +122,9 @@ def evaluate(
         typer.echo(text, nl=False)
     elif json_file is not None:
         write_atomic(json_file, text.encode("ascii"), overwrite=overwrite)
+    if report_folder is not None:
+        told = f"`anymask evaluate --task {task.value} -m {model} --split {split.value}`"
+        write_page(report_folder, report, opened, f"{model}: {task.value}", told, overwrite)
 
 
 def _counts(text: str) -> tuple[int, ...]:

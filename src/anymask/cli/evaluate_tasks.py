@@ -6,11 +6,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
-from anymask.cli.common import Progress
+from anymask.cli.common import Progress, say
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from anymask.evaluate.plots import Plot
     from anymask.formats.sa1b import Sa1bSet
     from anymask.model import Model
 
@@ -23,6 +24,10 @@ class Reports(Protocol):
     def table(self) -> "Table": ...
 
     def markdown(self) -> str: ...
+
+    def remarks(self) -> str: ...
+
+    def plots(self) -> "tuple[Plot, ...]": ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,3 +126,30 @@ def boxes(model: "Model", sets: "list[Sa1bSet]", asked: Asked) -> Reports:
 TASKS: Mapping[str, "Callable[[Model, list[Sa1bSet], Asked], Reports]"] = MappingProxyType(
     {"interactive": interactive, "automatic": automatic, "edges": edges, "boxes": boxes}
 )
+
+
+def check_report(folder: Path, overwrite: bool) -> None:
+    """Refuse a folder that a report cannot go to, before the work."""
+    from anymask.evaluate.report_folder import check_report_folder
+
+    check_report_folder(folder, overwrite=overwrite)
+
+
+def write_page(
+    folder: Path,
+    report: Reports,
+    sets: "list[Sa1bSet]",
+    title: str,
+    about: str,
+    overwrite: bool,
+) -> None:
+    """Write a report's folder; one line where plots are left out."""
+    from anymask.evaluate.plots import can_draw
+    from anymask.evaluate.report import Report
+    from anymask.evaluate.report_folder import write_report
+    from anymask.evaluate.sheets import sheets_of
+
+    sheets = sheets_of(report, sets) if isinstance(report, Report) else ()
+    write_report(folder, report, title=title, about=about, sheets=sheets, overwrite=overwrite)
+    if not can_draw():
+        say("plots are left out: they need matplotlib (pip install 'anymask[train]')")

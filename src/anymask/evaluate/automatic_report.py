@@ -10,8 +10,9 @@ from rich.box import SIMPLE
 from rich.markup import escape
 from rich.table import Table
 
-from anymask.evaluate.automatic_metrics import PhotoScore
+from anymask.evaluate.automatic_metrics import THRESHOLDS, PhotoScore
 from anymask.evaluate.detail import SIZES
+from anymask.evaluate.plots import Plot, Series
 from anymask.evaluate.report import AREAS
 
 MEASURES = (
@@ -112,6 +113,44 @@ class AutomaticReport:
                 label = label.replace("|", "\\|")
                 lines.append(f"| {label} | " + " | ".join(_cells(figures)) + " |")
         return "\n".join(lines) + "\n"
+
+    def remarks(self) -> str:
+        """Nothing that the table does not say."""
+        return ""
+
+    def plots(self) -> tuple[Plot, ...]:
+        """Recall against the IoU that counts as found, and by size."""
+        all_found = [score.found() for score in self.scores if len(score.best)]
+        if not all_found:
+            return ()
+        recalls = np.concatenate(all_found).mean(0)
+        sizes = [(label, one) for label, one in self._areas() if one.truths]
+        places = tuple(range(len(sizes)))
+        return (
+            Plot(
+                name="recall",
+                title=f"True masks found, {sum(map(len, all_found))} of {len(self.scores)} photos",
+                x_label="IoU from which on a mask is found",
+                y_label="recall",
+                series=(Series(label="recall", x=THRESHOLDS, y=tuple(recalls.tolist())),),
+            ),
+            Plot(
+                name="areas",
+                title="By share of the picture",
+                x_label="",
+                y_label="",
+                series=tuple(
+                    Series(
+                        label=label,
+                        x=places,
+                        y=tuple(one.values[MEASURES.index(name)] for _, one in sizes),
+                        style="bars",
+                    )
+                    for label, name in (("AR", "ar1000"), ("R .5", "recall50"), ("best", "best"))
+                ),
+                ticks=tuple(label.removeprefix("area ") for label, _ in sizes),
+            ),
+        )
 
     def _rows(self) -> list[list[tuple[str, Figures]]]:
         means = [("mean of sets", self._mean_of_sets()), ("pooled", pooled(self.scores))]

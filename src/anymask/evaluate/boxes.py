@@ -22,6 +22,7 @@ from rich.table import Table
 
 from anymask.evaluate.coco_ap import AP_NAMES, Ap, Shown, average_precision
 from anymask.evaluate.interactive import Predictor, check_sets, chosen_ids
+from anymask.evaluate.plots import Plot, Series
 from anymask.evaluate.rounds import tight_box
 from anymask.formats.detections import Detection, of_picture
 from anymask.formats.records import NO_CATEGORY, Annotation, Record, RecordSet
@@ -93,6 +94,30 @@ class BoxReport:
                 label = label.replace("|", "\\|")
                 lines.append(f"| {label} | " + " | ".join(cells) + " |")
         return "\n".join(lines) + "\n"
+
+    def remarks(self) -> str:
+        """Nothing that the table does not say."""
+        return ""
+
+    def plots(self) -> tuple[Plot, ...]:
+        """AP of each kind."""
+        known = self.figures()
+        values = [getattr(known, name) for name in AP_NAMES]
+        if math.isnan(known.ap):
+            return ()
+        bars = Series(
+            label="AP", x=tuple(range(len(values))), y=tuple(map(float, values)), style="bars"
+        )
+        return (
+            Plot(
+                name="ap",
+                title=f"COCO's AP of masks from boxes, {len(self.photos)} photos",
+                x_label="",
+                y_label="AP",
+                series=(bars,),
+                ticks=_HEADS[3:],
+            ),
+        )
 
     def _of(self, name: str | None) -> list[BoxPhoto]:
         return [photo for photo in self.photos if name is None or photo.set == name]

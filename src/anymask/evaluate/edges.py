@@ -19,7 +19,8 @@ from rich.table import Table
 from anymask.evaluate.edge_metrics import EdgeCounts, EdgeFigures, count_edges, figures_of
 from anymask.evaluate.edge_truth import true_edges
 from anymask.evaluate.interactive import check_sets, chosen_ids
-from anymask.formats.sa1b import Sa1bSet
+from anymask.evaluate.plots import Plot, Series
+from anymask.formats.records import RecordSet
 
 Progress = Callable[[int, int | None], None]
 
@@ -89,6 +90,39 @@ class EdgeReport:
                 lines.append(f"| {label} | " + " | ".join(cells) + " |")
         return "\n".join(lines) + "\n"
 
+    def remarks(self) -> str:
+        """Which threshold is the best for all photos together."""
+        known = self.figures()
+        return f"ODS is reached at a threshold of {known.threshold:.2f}.\n" if known.photos else ""
+
+    def plots(self) -> tuple[Plot, ...]:
+        """Precision against recall over all thresholds."""
+        known = self.figures()
+        if not known.photos:
+            return ()
+        seen = known.precision > 0  # where nothing is found there is no precision
+        curve = Series(
+            label=f"ODS {known.ods:.3f}, AP {known.ap:.3f}",
+            x=tuple(known.recall[seen].tolist()),
+            y=tuple(known.precision[seen].tolist()),
+        )
+        best = round(known.threshold * (len(known.recall) + 1)) - 1
+        point = Series(
+            label="best threshold",
+            x=(float(known.recall[best]),),
+            y=(float(known.precision[best]),),
+        )
+        return (
+            Plot(
+                name="precision-recall",
+                title=f"Edges of {known.photos} photos",
+                x_label="recall",
+                y_label="precision",
+                series=(curve, point),
+                x_range=(0.0, 1.0),
+            ),
+        )
+
     def _rows(self) -> list[list[tuple[str, list[str]]]]:
         sets = [(name, _cells(self.figures(name))) for name in self.sets]
         return [sets, [("pooled", _cells(self.figures()))]]
@@ -96,7 +130,7 @@ class EdgeReport:
 
 def evaluate_edges(
     finder: Finder,
-    sets: Sequence[Sa1bSet],
+    sets: Sequence[RecordSet],
     *,
     split: str = "val",
     limit: int | None = None,

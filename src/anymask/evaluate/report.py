@@ -10,7 +10,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from anymask.evaluate.detail import Detail
+from anymask.evaluate.detail_page import detail_plots, detail_remarks
 from anymask.evaluate.detail_report import Judged, figures_of
+from anymask.evaluate.plots import Plot, Series
 
 AREAS = ((0.0, 0.01), (0.01, 0.03), (0.03, 0.10), (0.10, 1.01))  # shares of the picture
 
@@ -114,6 +116,35 @@ class Report:
                 label = label.replace("|", "\\|")
                 lines.append(f"| {label} | {count} | " + " | ".join(map(_text, means)) + " |")
         return "\n".join(lines) + "\n"
+
+    def remarks(self) -> str:
+        """What was seen in the answers, as markdown."""
+        return detail_remarks(self.judged())
+
+    def plots(self) -> tuple[Plot, ...]:
+        """Means by share of the picture, and what was seen in the answers."""
+        sizes = [(label, means) for label, count, means in self._rows()[1] if count]
+        if not sizes:
+            return ()
+        names = [name for name in self.measures if name not in ("filled_box", "grabcut_box")]
+        places = tuple(range(len(sizes)))
+        areas = Plot(
+            name="areas",
+            title="Mean IoU by share of the picture",
+            x_label="",
+            y_label="mean IoU",
+            series=tuple(
+                Series(
+                    label=name.replace("_", " "),
+                    x=places,
+                    y=tuple(means[self.measures.index(name)] for _, means in sizes),
+                    style="bars",
+                )
+                for name in names
+            ),
+            ticks=tuple(label.removeprefix("area ") for label, _ in sizes),
+        )
+        return (areas, *detail_plots(self.judged()))
 
     def _rows(self) -> list[list[tuple[str, int, tuple[float, ...]]]]:
         sets = [(name, *self._means(self._of_set(name))) for name in self.sets]
