@@ -14,6 +14,7 @@ from torch import Tensor
 from anymask.mask_geometry import remove_small_regions
 
 _SURE = 10.0  # logits above or below the threshold, for what is changed
+_BARELY = 0.1  # the logit that holes get in videos
 
 
 def fill_small(
@@ -40,6 +41,12 @@ def fill_small(
         if sprinkle_area > 0:
             one[_places(mask, sprinkle_area, one)] = threshold - _SURE
     return found
+
+
+def fill_holes(logits: Float[Tensor, "h w"], area: float) -> Float[Tensor, "h w"]:
+    """Logits of one object on a frame of a video, whose holes up to an area, cells, are object."""
+    hole = _places((logits <= 0).cpu().numpy(), area, logits)
+    return torch.where(hole, _BARELY, logits)
 
 
 def _places(bits: Bool[np.ndarray, "h w"], area: float, like: Tensor) -> Bool[Tensor, "h w"]:
