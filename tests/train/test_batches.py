@@ -1,62 +1,24 @@
 """From photos on disk to a step, and from a step to the next: on photos made here."""
 
-import io
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
-from pycocotools import mask as coco
+from small_runs import go, write_photos
 
 from anymask.errors import DataError
-from anymask.formats.sa1b import split_of
 from anymask.nn.nano import build_nano
 from anymask.train.batches import PhotoDrawer, StepKind, draw_batch
 from anymask.train.clicks import ClickMix
 from anymask.train.config import Optim, TrainConfig
 from anymask.train.decoding import cut_nano
-from anymask.train.loop import train
-from anymask.train.run import teaching_of
 from anymask.train.running import averaged_network, begin, rate, snapshot
 from anymask.train.samples import draw_view, find_photos
 from anymask.train.state import save_state
-from anymask.train.team import Alone
 
 WHOLE = StepKind(views=1, prompts=2, side=64, window=64)
 PART = StepKind(views=2, prompts=2, side=96, window=64)
-
-
-def write_photos(folder: Path, count: int = 6) -> None:
-    folder.mkdir()
-    rng = np.random.default_rng(0)
-    names = (f"p{i}" for i in range(1000))
-    for name in [n for n in names if split_of(n) == "train"][:count]:
-        pixels = rng.integers(0, 80, (90, 120, 3), np.uint8)
-        annotations = []
-        for number in range(2):
-            mask = np.zeros((90, 120), np.uint8, order="F")
-            y, x = rng.integers(5, 40, 2)
-            mask[y : y + 40, x + 30 * number : x + 30 * number + 35] = 1
-            pixels[mask > 0] = (200, 60 * number, 90)
-            rle = coco.encode(mask)
-            annotations.append(
-                {
-                    "id": number,
-                    "segmentation": {"size": [90, 120], "counts": rle["counts"].decode()},
-                    "bbox": [float(v) for v in coco.toBbox(rle)],
-                    "area": int(coco.area(rle)),
-                }
-            )
-        buffer = io.BytesIO()
-        Image.fromarray(pixels).save(buffer, "JPEG")
-        (folder / f"{name}.jpg").write_bytes(buffer.getvalue())
-        record = {
-            "image": {"image_id": name, "width": 120, "height": 90, "file_name": f"{name}.jpg"},
-            "annotations": annotations,
-        }
-        (folder / f"{name}.json").write_text(json.dumps(record))
 
 
 @pytest.fixture(scope="module")
@@ -112,12 +74,6 @@ def test_windows_cut_from_all_maps_are_the_same_place(drawer):
 LATE_TRUNK = {"*": 1, "encoder.detector.*": 0, "encoder.lite.*": 0} | {
     f"encoder.lite.blocks.{block}.*": 0.1 for block in (14, 15)
 }
-
-
-def go(run, drawer, folder, **more):
-    """`train`, alone on the CPU."""
-    team = Alone(torch.device("cpu"))
-    return train(run, drawer, folder, team=team, teaching=teaching_of(run.config, team), **more)
 
 
 def config(**changes: object) -> TrainConfig:

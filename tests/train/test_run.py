@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from test_batches import config, write_photos
+from small_runs import write_photos
+from test_batches import config
 
 from anymask.errors import DataError, OutputError, RunError
 from anymask.model import load

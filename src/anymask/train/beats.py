@@ -8,7 +8,6 @@ stands still for a while.
 import contextlib
 import json
 import os
-import signal
 import socket
 import sys
 import threading
@@ -163,7 +162,7 @@ def _alive(pid: int) -> bool:
     if os.name == "nt":
         return True
     try:
-        os.kill(pid, signal.SIG_DFL)
+        os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except OSError:

@@ -72,7 +72,7 @@ class TrainConfig:
     model
         A row of `anymask.VARIANTS`.
     network
-        Arguments of its builder in place of the row's.
+        Arguments of its builder in place of the row's; false leaves a part out.
     size
         Side of the network's input, px, if it is not the row's.
     start

@@ -36,7 +36,7 @@ def paste_objects(view: View, other: View, augment: Augment, rng: np.random.Gene
     least = FEWEST_CELLS * 16
     seen = [m for m, size in zip(masks, sizes, strict=True) if m.sum() >= max(least, SEEN * size)]
     kept = [m for m in reversed(pasted) if m.sum() >= least] + seen
-    if not kept:
+    if not pasted or not kept:
         return view
     return View(pixels=pixels, masks=np.stack(kept[:most]), size=view.size)
 

@@ -107,7 +107,8 @@ def row_of(config: TrainConfig) -> Variant:
     """
     row = variant(config.model)
     sizes = row.sizes
-    spec, network = row.spec, dict(row.network) | dict(config.network)
+    changed = {key: None if value is False else value for key, value in config.network.items()}
+    spec, network = row.spec, dict(row.network) | changed
     side = config.size or spec.side
     if side != spec.side:
         if sizes is None or side % sizes.step:

@@ -76,7 +76,7 @@ def step_loss(
     """Loss of one batch: first prompts, then corrections on the answers fed back.
 
     The facts are mean IoU: ``top`` and ``best`` of a first click, ``clear`` of other first
-    prompts, ``last`` of the last round.
+    prompts, ``last`` of the last round's answer.
     """
     spec, outputs = teaching.row.spec, teaching.row.outputs
     features = encoded(network, batch, teaching)
@@ -97,9 +97,9 @@ def step_loss(
         loss = loss + part
         if number == 0:
             facts |= _first_facts(iou, known.detach(), single, teaching)
-        facts["last"] = float(iou[:, outputs.clear].mean())
+        chosen = _chosen(known.detach(), single, teaching)
+        facts["last"] = float(iou.gather(1, chosen[:, None]).mean())
         if number + 1 < rounds:
-            chosen = _chosen(known.detach(), single, teaching)
             picked = flat.detach()[torch.arange(len(flat), device=device), chosen]
             previous = picked.view(all_truth.shape)
             if not (closes and number + 2 == rounds):
