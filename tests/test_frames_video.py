@@ -31,11 +31,11 @@ def sums(frames) -> list[int]:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_v01_real_files_give_the_same_frames_one_by_one_and_by_index(path: Path):
-    with open_frames(path, stop=60) as frames:
+    with open_frames(path, stop=16) as frames:
         expected = sums(frames)
-        order = random.Random(0).sample(range(len(expected)), 12)
+        order = random.Random(0).sample(range(len(expected)), 6)
         assert [zlib.crc32(frames.read(i)) for i in order] == [expected[i] for i in order]
-    with open_frames(path, stop=60, threads=2) as frames:
+    with open_frames(path, stop=16, threads=2) as frames:
         assert sums(frames) == expected
 
 

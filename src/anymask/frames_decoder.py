@@ -107,6 +107,9 @@ class Decoder:
             self._choose_stream()
         except (self._av.error.FFmpegError, ValueError) as error:
             raise self._unopened(error) from error
+        except OSError as error:
+            self.close()
+            raise self._unread(error) from error
         except BaseException:
             self.close()
             raise
@@ -194,7 +197,17 @@ class Decoder:
                 return
             except self._av.error.FFmpegError:
                 faults += 1
+            except OSError as error:  # of the disk, through FFmpeg
+                raise self._unread(error) from error
         self.lost += 1
+
+    def _unread(self, error: OSError) -> VideoError:
+        return VideoError(
+            "video-locked",
+            f"the file cannot be read ({error.strerror or error})",
+            where=self._where,
+            hint="check the disk",
+        )
 
     def _unopened(self, error: Exception) -> VideoError:
         file = self._file

@@ -11,7 +11,7 @@ from typing import BinaryIO, cast
 from anymask.errors import VideoError
 from anymask.frames_animation import Animation
 from anymask.frames_camera import open_camera
-from anymask.frames_pictures import folder_frames, list_frames, tar_frames
+from anymask.frames_pictures import Indexed, folder_frames, list_frames, tar_frames
 from anymask.frames_sniff import ANIMATED, demuxer_of, ends_early, head_of, what_it_is
 from anymask.frames_source import FrameSource
 from anymask.frames_stream import OnceFrames
@@ -45,7 +45,7 @@ def open_source(
                 "an array of frames is (T, H, W, 3), or (T, H, W) in grey",
                 given=tuple(shape),
             )
-        return list_frames(source, options, rate)  # type: ignore[arg-type]
+        return list_frames(cast(Indexed, source), options, rate)
     if hasattr(source, "__iter__"):
         return OnceFrames(iter(source), options, rate=rate)
     raise VideoError(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -19,6 +20,15 @@ from anymask.image_sniff import SUFFIXES
 
 _PICTURES = "JPEGImages"
 _DAMAGED = {"image-broken", "image-truncated", "image-empty", "image-not", "image-missing"}
+
+
+@runtime_checkable
+class Indexed(Protocol):
+    """A list, an array, a tensor, or what behaves like one."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> object: ...
 
 
 class PictureFrames:
@@ -119,7 +129,7 @@ def folder_frames(root: Path, options: Options, rate: float | None) -> PictureFr
     """
     inner = choose_clip(_folders_of_pictures(root), str(root))
     folder = root / inner
-    skipped = []
+    skipped: dict[str, tuple[str, int]] = {}  # code -> what was passed over first, how many
     names = []
     for path, note in find_images(folder):
         if path.parent != folder:
@@ -127,7 +137,8 @@ def folder_frames(root: Path, options: Options, rate: float | None) -> PictureFr
         if note is None:
             names.append(path.name)
         else:
-            skipped.append(Note(note.code, f"{path.name}: {note.text}"))
+            first, count = skipped.get(note.code, (f"{path.name}: {note.text}", 0))
+            skipped[note.code] = first, count + 1
     return PictureFrames(
         len(names),
         lambda index: folder / names[index],
@@ -135,7 +146,13 @@ def folder_frames(root: Path, options: Options, rate: float | None) -> PictureFr
         names=names,
         rate=rate,
         where=str(folder),
-        notes=[*skipped, *gaps_in(names)],
+        notes=[
+            *(
+                Note(code, first if count == 1 else f"{first}, and {count - 1} more")
+                for code, (first, count) in skipped.items()
+            ),
+            *gaps_in(names),
+        ],
     )
 
 
@@ -172,7 +189,7 @@ def tar_frames(path: Path, options: Options, rate: float | None) -> PictureFrame
     )
 
 
-def list_frames(pictures: Sequence[object], options: Options, rate: float | None) -> PictureFrames:
+def list_frames(pictures: Indexed, options: Options, rate: float | None) -> PictureFrames:
     """Pictures of any kind, by index."""
     return PictureFrames(len(pictures), lambda index: pictures[index], options, rate=rate)
 
