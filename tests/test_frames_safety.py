@@ -181,11 +181,11 @@ class Failing(io.BytesIO):
 
 def test_a_disk_that_fails_while_reading_is_an_error_with_the_file():
     chance = np.random.default_rng(0)
-    noise = [chance.integers(0, 255, (192, 256, 3), np.uint8) for _ in range(12)]
+    noise = [chance.integers(0, 255, (192, 256, 3), np.uint8) for _ in range(80)]
     file = Failing(video(noise, codec="mjpeg", pix_fmt="yuvj420p"))
     with open_frames(file) as frames:
         frames.read(1)
-        file.left = 1000
+        file.left = 300_000
         with pytest.raises(VideoError, match=r"^video-locked: a\.mp4: .*Input/output error"):
             list(frames)
 
