@@ -14,6 +14,7 @@ import anymask
 # name: the parameters a caller may use, in order ("*" opens those given by name alone)
 CALLS = {
     "load": "name * checkpoint device dtype",
+    "finetune": "data output * model checkpoint method minutes held_out group seed device force",
     "load_detector": "name * weights device",
     "read_image": "source * partial frame background range bands layout max_pixels",
     "ImagePredictor": "model * cache zoom",
@@ -47,6 +48,7 @@ NAMES = {
     "TiledPredictor",
     "VARIANTS",
     "Variant",
+    "finetune",
     "load",
     "load_detector",
     "read_image",

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from anymask.predict.tiles import TiledPredictor
     from anymask.prompts import Prompts
     from anymask.text_masks import TextMasks
+    from anymask.train.finetune import finetune
     from anymask.variants import VARIANTS, Variant
 
 __version__ = "0.1.0"
@@ -40,6 +41,7 @@ _HOME = {
     "TiledPredictor": "anymask.predict.tiles",
     "VARIANTS": "anymask.variants",
     "Variant": "anymask.variants",
+    "finetune": "anymask.train.finetune",
     "load": "anymask.model",
     "load_detector": "anymask.predict.text_load",
     "read_image": "anymask.image",
@@ -61,6 +63,7 @@ __all__ = [
     "TextPredictor",
     "TiledPredictor",
     "Variant",
+    "finetune",
     "load",
     "load_detector",
     "read_image",

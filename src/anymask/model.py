@@ -30,6 +30,7 @@ from anymask.model_weights import find_weights, row_of
 from anymask.model_weights import shapes as shapes
 from anymask.variant_sizes import sized
 from anymask.variants import Outputs, Variant, variant
+from anymask.weights.card import read_card
 from anymask.weights.download import Progress
 from anymask.weights.files import read_state
 from anymask.weights.resize import resized
@@ -347,6 +348,9 @@ def _assemble(
     if stored and not (bundled and kind == torch.float32):
         text = f"weights stored as {', '.join(stored)} were cast to {plain_name(kind)}"
         notes = [*notes, Note("weights-cast", text)]
+    card = read_card(path)
+    if card is not None:
+        notes = [*notes, Note("weights-finetuned", card.summary())]
     fill(network, ours, kind)
     try:
         network.to(device)

@@ -17,6 +17,7 @@ from anymask.nn.sam2 import build_edgetam, build_sam2
 from anymask.nn.sam_hq import build_sam_hq, build_sam_hq_light
 from anymask.variants import VARIANTS, Variant
 from anymask.weights.cache import bundled, located
+from anymask.weights.card import read_card
 from anymask.weights.download import Progress, fetch
 from anymask.weights.match import Shapes, matched, mismatch
 
@@ -114,8 +115,10 @@ def fits(state: Mapping[str, Tensor], row: Variant) -> bool:
 
 
 def row_of(state: Mapping[str, Tensor], path: Path) -> Variant:
-    """The row of the table that a file belongs to."""
-    for row in VARIANTS:
+    """The row of the table that a file belongs to: the one that its card names, if it fits."""
+    card = read_card(path)
+    named = [row for row in VARIANTS if card is not None and row.name == card.model]
+    for row in (*named, *VARIANTS):
         if fits(state, row):
             return row
     raise CheckpointError(

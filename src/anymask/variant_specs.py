@@ -278,6 +278,10 @@ class Variant:
         Other input sizes, or None; see `anymask.variant_sizes.sized`.
     video
         How videos are followed, or None where the model knows images alone.
+    memory
+        Weight file of what only videos need, where `weights` does not hold it.
+    tuning_rate
+        Highest learning rate when it is fine-tuned.
     """
 
     name: str
@@ -292,7 +296,9 @@ class Variant:
     everything: EverythingSpec = field(default_factory=EverythingSpec)
     outputs: Outputs = field(default_factory=Outputs)
     sizes: InputSizes | None = None
+    tuning_rate: float = 1e-4
     video: VideoSpec | None = None
+    memory: Asset | None = None
 
     def __deepcopy__(self, memo: object) -> "Variant":
         """Itself: it never changes, so that copies of a model share their row."""

@@ -22,6 +22,7 @@ from anymask.variant_specs import no_padding as no_padding
 from anymask.variant_specs import sam_padding as sam_padding
 from anymask.variant_specs import six_points
 from anymask.variant_specs import stretch as stretch
+from anymask.variant_video import VideoSpec
 
 _SAM_SPEC = InputSpec(
     side=1024,
@@ -165,6 +166,9 @@ VARIANTS: tuple[Variant, ...] = (
         everything=EverythingSpec(
             pred_iou_thresh=0.46, stability_score_thresh=0.75, stability_score_offset=0.25
         ),
+        video=VideoSpec(resize="bytes", memories=4, pointers=1, keep="float16"),
+        memory=Asset(file="nano_video.safetensors"),
+        tuning_rate=1e-3,
     ),
     _sam(
         "sam-vit-b",

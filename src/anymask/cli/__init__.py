@@ -129,6 +129,16 @@ COMMANDS: tuple[Command, ...] = (
         function="train",
         examples=("configs/nano.toml --minutes 60",),
     ),
+    Command(
+        name="finetune",
+        summary="Teach a model a field of pictures from some with masks.",
+        function="finetune",
+        examples=(
+            "scans/ -o scans.safetensors",
+            "annotations.json -o cells.safetensors --minutes 5 --group '(patient\\d+)'",
+            "scans/ -o scans.safetensors -m sam2.1-tiny --method frozen --also photos.tar",
+        ),
+    ),
 )
 
 
