@@ -56,6 +56,13 @@ def test_f_the_same_command_goes_on_after_what_is_done(tmp_path):
     assert (tmp_path / "out" / "masks" / "00002.png").read_bytes() == b"png"
 
 
+def test_lines_are_read_from_both_ends(tmp_path):
+    fill(tmp_path, 4, 5, 9)
+    with folder(tmp_path) as run:
+        assert [each.frame for each in run.lines()] == [4, 5, 9]
+        assert [each.frame for each in run.lines(back=True)] == [9, 5, 4]
+
+
 def test_o01_a_line_that_a_kill_cut_off_is_taken_away(tmp_path):
     fill(tmp_path, 0, 1)
     path = tmp_path / LINES

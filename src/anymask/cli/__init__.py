@@ -89,6 +89,19 @@ COMMANDS: tuple[Command, ...] = (
         ),
     ),
     Command(
+        name="track",
+        summary="Point at something in a video, get its mask on every frame.",
+        function="track",
+        examples=(
+            "clip.mp4 --point 0:500,375 -o out",
+            "clip.mp4 --box 0:40,60,380,300 --negative 12:90,80 -o out",
+            "clip.mp4 --point 0:90,40 --object cat --point 0:300,60 --object dog -o out",
+            "frames/ --mask 0:first.png -o out --stop 200",
+            "clip.mp4 --point 120:500,375 --reverse -o out",
+            "clip.mp4 --text person -o out",
+        ),
+    ),
+    Command(
         name="convert",
         summary="Write the masks of a data set in another format.",
         function="convert",
@@ -169,7 +182,7 @@ def _run(args: list[str]) -> int:
         command(prog_name="anymask")
     try:
         # not the parser's own main, which has other ideas of Ctrl-C and broken pipes
-        with command.make_context("anymask", args) as context:
+        with command.make_context("anymask", args, obj=tuple(args)) as context:
             command.invoke(context)
     except typer.Exit as end:
         return end.exit_code

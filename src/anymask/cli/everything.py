@@ -19,6 +19,7 @@ _OFFICIAL = {  # names of SAM's script: ours
     "vit_b": "sam-vit-b",
 }
 _GRID, _AMG = "What counts as a mask", "As SAM's script amg.py has it"
+_VIDEO = "A video"
 
 
 def everything(
@@ -26,7 +27,7 @@ def everything(
         list[str] | None,
         typer.Argument(
             metavar="IMAGE",
-            help="Pictures, folders of pictures, patterns in quotes, or - for stdin.",
+            help="Pictures, folders of pictures, patterns in quotes, - for stdin, or a video.",
             show_default=False,
         ),
     ] = None,
@@ -151,6 +152,21 @@ def everything(
     detector_weights: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="For --text: where its weights lie.")
     ] = None,
+    video: Annotated[
+        bool,
+        typer.Option(
+            "--video", help="A folder, a tar or a GIF is one video.", rich_help_panel=_VIDEO
+        ),
+    ] = False,
+    look_every: Annotated[
+        int,
+        typer.Option(
+            metavar="N", min=1, help="Look for new things so often.", rich_help_panel=_VIDEO
+        ),
+    ] = 30,
+    most: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Things at once.", rich_help_panel=_VIDEO)
+    ] = 16,
     layout: Annotated[
         str | None,
         typer.Option(metavar="amg", help="Name folders and files so.", rich_help_panel=_AMG),
@@ -184,14 +200,56 @@ def everything(
     A run can be stopped, or killed, at any time: the same command goes on from there, and the
     result is the same to the bit. Pictures that cannot be read are listed in failures.jsonl. Files
     that this command did not write are never replaced.
+
+    Of a video, what is found on the first frame is tracked; on every n-th frame it is looked again,
+    and where nothing is tracked new things begin. What is written is what anymask track writes.
     """
     given = [*(images or ()), *([input_] if input_ is not None else ())]
     if not given:
         raise typer.BadParameter("say which pictures, such as photos/", param_hint="IMAGE")
     if output is None:
         raise typer.BadParameter("say where the results go, such as -o out", param_hint="--output")
-    chosen = _layout(format_, layout, convert_to_rle)
     _one_of(mode, ("exact", "fast"), "--mode")
+    options = {
+        "points_per_side": points_per_side,
+        "pred_iou_thresh": pred_iou_thresh,
+        "stability_score_thresh": stability_score_thresh,
+        "stability_score_offset": stability_score_offset,
+        "box_nms_thresh": box_nms_thresh,
+        "crop_n_layers": crop_n_layers,
+        "crop_nms_thresh": crop_nms_thresh,
+        "crop_overlap_ratio": crop_overlap_ratio,
+        "crop_n_points_downscale_factor": crop_n_points_downscale_factor,
+        "min_mask_region_area": min_mask_region_area,
+        "use_m2m": use_m2m,
+        "mode": mode,
+    }
+    from anymask.cli.everything_video import EverythingVideo, is_video
+
+    if video or any(is_video(each) for each in given):
+        pictures_only = {
+            "--format": format_,
+            "--layout": layout,
+            "--convert-to-rle": convert_to_rle,
+            "--roi": roi,
+            "--tile": tile,
+            "--overlay": overlay,
+            "--sheet": sheet,
+            "--text": text,
+            "--max-failures": max_failures,
+        }
+        asked = EverythingVideo(
+            output=output,
+            model=_model(model, model_type, checkpoint),
+            checkpoint=checkpoint,
+            device=device,
+            options={**options, "memory_mb": memory_mb},
+            look_every=look_every,
+            most=most,
+            as_json=json_,
+        )
+        raise typer.Exit(asked.run(given, pictures_only))
+    chosen = _layout(format_, layout, convert_to_rle)
     if tile is not None and (roi is not None or crop_n_layers):
         raise typer.BadParameter("not together with --roi or crops", param_hint="--tile")
     from anymask.cli.asked import numbers
@@ -215,20 +273,7 @@ def everything(
         model=name,
         checkpoint=checkpoint,
         device=device,
-        options={
-            "points_per_side": points_per_side,
-            "pred_iou_thresh": pred_iou_thresh,
-            "stability_score_thresh": stability_score_thresh,
-            "stability_score_offset": stability_score_offset,
-            "box_nms_thresh": box_nms_thresh,
-            "crop_n_layers": crop_n_layers,
-            "crop_nms_thresh": crop_nms_thresh,
-            "crop_overlap_ratio": crop_overlap_ratio,
-            "crop_n_points_downscale_factor": crop_n_points_downscale_factor,
-            "min_mask_region_area": min_mask_region_area,
-            "use_m2m": use_m2m,
-            "mode": mode,
-        },
+        options=options,
         layout=chosen,
         roi=None if roi is None else numbers(roi, 4, "--roi X0,Y0,X1,Y1"),
         tile=tile,

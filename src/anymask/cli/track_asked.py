@@ -1,7 +1,7 @@
 """What `anymask track` is pointed at: objects, each with prompts on some frames."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -133,7 +133,7 @@ class Typed:
     value: str
 
 
-def in_order(context: typer.Context, values: dict[str, Sequence[str]]) -> tuple[Typed, ...]:
+def in_order(context: typer.Context, values: Mapping[str, Sequence[str]]) -> tuple[Typed, ...]:
     """The options that point at things in the order in which they were typed.
 
     Parameters

@@ -26,7 +26,14 @@ from anymask.formats.atomic import ensure_folder, naming, sweep, write_atomic
 from anymask.formats.run_files import changed, content_hash, taken
 from anymask.formats.run_lock import RunLock
 from anymask.formats.run_manifest import Plan, read_inputs, read_plan, write_manifest
-from anymask.formats.track_lines import TrackLine, TrackWriter, line_table, mend_lines, read_track
+from anymask.formats.track_lines import (
+    TrackLine,
+    TrackWriter,
+    line_table,
+    mend_lines,
+    parse_line,
+    read_track,
+)
 
 STATE = ".anymask"
 LINES, MASKS, OVERLAY = "tracks.jsonl", "masks", "overlay.mp4"
@@ -97,10 +104,26 @@ class TrackFolder:
         """Where the label map of a frame belongs."""
         return self.root / MASKS / f"{frame:05d}.png"
 
-    def lines(self) -> Iterator[TrackLine]:
-        """What was written of the frames that are done, in their order; errors as `read_track`."""
+    def lines(self, *, back: bool = False) -> Iterator[TrackLine]:
+        """What was written of the frames that are done, in their order, or the last one first.
+
+        Raises
+        ------
+        DataError
+            As `anymask.formats.track_lines.read_track`.
+        """
         path = self.root / LINES
-        return read_track(path) if path.exists() else iter(())
+        if not path.exists():
+            return
+        if not back:
+            yield from read_track(path)
+            return
+        with path.open("rb") as file:
+            starts = [0]
+            starts += [file.tell() for _ in iter(file.readline, b"")]
+            for at in reversed(starts[:-1]):
+                file.seek(at)
+                yield parse_line(json.loads(file.readline()), str(path))
 
     def add(self, line: TrackLine, png: bytes | None) -> None:
         """One more frame is done.
