@@ -13,6 +13,7 @@ from rich.console import Console
 
 from anymask.evaluate.edge_match import match_edges, steps_within
 from anymask.evaluate.edge_metrics import count_edges, figures_of, thresholds
+from anymask.evaluate.edge_sheets import edge_sheets, f_at
 from anymask.evaluate.edge_thin import thin
 from anymask.evaluate.edge_truth import annotator_maps, edges_between, true_edges
 from anymask.evaluate.edges import evaluate_edges
@@ -239,3 +240,15 @@ def test_a_set_has_its_line_and_the_same_photos_give_the_same_report(strips):
 
 def test_only_the_split_that_was_asked_for_is_judged(strips):
     assert [one.image_id for one in evaluate_edges(Drawn(), [strips]).counts] == ["p0"]
+
+
+def test_sheets_show_the_worst_and_the_best_photos(strips):
+    report = evaluate_edges(Drawn(), [strips], split="all")
+    worst, best = edge_sheets(report, [strips], Drawn())
+    assert (worst.name, best.name) == ("00-edges-worst", "00-edges-best")
+    assert f_at(report.counts[0], 0.5) == 1
+    # photo, annotators, found side by side: the same line in the two on the right
+    tile = worst.pixels[12 : 12 + 180, 12 : 12 + 720]
+    red, drawn, found = tile[:, :240], tile[:, 240:480], tile[:, 480:]
+    assert (red[90, 100] == (254, 0, 0)).all() or (red[90, 100] == (255, 0, 0)).all()
+    assert np.array_equal(drawn, found) and (drawn[90].min() < 60)

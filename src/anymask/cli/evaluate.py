@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from anymask.cli.evaluate_tasks import TASKS, Asked, check_report, write_page
+from anymask.cli.evaluate_tasks import TASKS, Asked, check_report, open_sets, write_page
 
 _MOST_CLICKS = 100
 
@@ -25,6 +25,7 @@ class Task(StrEnum):
     automatic = "automatic"
     edges = "edges"
     boxes = "boxes"
+    video = "video"
 
 
 def evaluate(
@@ -32,14 +33,15 @@ def evaluate(
         list[Path],
         typer.Argument(
             metavar="FOLDER_OR_TAR...",
-            help="Folders or uncompressed tars of <id>.jpg and <id>.json in SA-1B's layout",
+            help="Folders or uncompressed tars of <id>.jpg and <id>.json in SA-1B's layout; for "
+            "--task video of JPEGImages/ and Annotations/ in DAVIS's",
         ),
     ],
     task: Annotated[
         Task,
         typer.Option(
             help="Masks from clicks and boxes; all masks of a photo at once; its edges; masks of "
-            "boxes as COCO judges them"
+            "boxes as COCO judges them; objects followed through videos"
         ),
     ] = Task.interactive,
     model: Annotated[str, typer.Option("--model", "-m", help="See `anymask models`")] = "nano",
@@ -84,14 +86,17 @@ def evaluate(
 
     With --task automatic: recall and precision of all masks that it finds by itself; with --task
     edges: how well the borders of its masks are the edges that people drew; with --task boxes:
-    COCO's average precision of masks from boxes. Prints a line for each set, for object sizes, and
-    for the means. The same command gives the same figures.
+    COCO's average precision of masks from boxes; with --task video: J, F and J&F as DAVIS has them,
+    of objects whose first masks are given. Prints a line for each set, for object sizes, and for
+    the means. The same command gives the same figures.
     """
     counts = _counts(clicks)
     to_stdout = str(json_file) == "-"
     if json_file is not None and not to_stdout:
         _check_target(json_file, overwrite)
     if report_folder is not None:
+        if task is Task.video:
+            raise typer.BadParameter("is for photos, not for --task video", param_hint="--report")
         check_report(report_folder, overwrite)
 
     import json
@@ -99,9 +104,8 @@ def evaluate(
     from rich.console import Console
 
     from anymask.formats.atomic import write_atomic
-    from anymask.formats.sa1b import open_sa1b
 
-    opened = [open_sa1b(path) for path in sets]  # fails before the model is loaded
+    opened = open_sets(task.value, sets)  # fails before the model is loaded
 
     from anymask.model import load
 
@@ -124,7 +128,7 @@ def evaluate(
         write_atomic(json_file, text.encode("ascii"), overwrite=overwrite)
     if report_folder is not None:
         told = f"`anymask evaluate --task {task.value} -m {model} --split {split.value}`"
-        write_page(report_folder, report, opened, f"{model}: {task.value}", told, overwrite)
+        write_page(report_folder, report, loaded, opened, f"{model}: {task.value}", told, overwrite)
 
 
 def _counts(text: str) -> tuple[int, ...]:

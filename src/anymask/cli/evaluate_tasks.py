@@ -1,12 +1,13 @@
 """What `anymask evaluate` measures: a task is a row of a table, made of a model and opened sets."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from anymask.cli.common import Progress, say
+from anymask.cli.evaluate_video import open_clips, video
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -123,9 +124,24 @@ def boxes(model: "Model", sets: "list[Sa1bSet]", asked: Asked) -> Reports:
         )
 
 
-TASKS: Mapping[str, "Callable[[Model, list[Sa1bSet], Asked], Reports]"] = MappingProxyType(
-    {"interactive": interactive, "automatic": automatic, "edges": edges, "boxes": boxes}
+TASKS: Mapping[str, "Callable[[Model, list[Any], Asked], Reports]"] = MappingProxyType(
+    {
+        "interactive": interactive,
+        "automatic": automatic,
+        "edges": edges,
+        "boxes": boxes,
+        "video": video,
+    }
 )
+
+
+def open_sets(task: str, paths: Sequence[Path]) -> list[Any]:
+    """What a task is measured on; errors are those of the reader."""
+    if task == "video":
+        return open_clips(paths)
+    from anymask.formats.sa1b import open_sa1b
+
+    return [open_sa1b(path) for path in paths]
 
 
 def check_report(folder: Path, overwrite: bool) -> None:
@@ -138,18 +154,26 @@ def check_report(folder: Path, overwrite: bool) -> None:
 def write_page(
     folder: Path,
     report: Reports,
+    model: "Model",
     sets: "list[Sa1bSet]",
     title: str,
     about: str,
     overwrite: bool,
 ) -> None:
     """Write a report's folder; one line where plots are left out."""
+    from anymask.evaluate.edge_sheets import edge_sheets
+    from anymask.evaluate.edges import EdgeReport
     from anymask.evaluate.plots import can_draw
     from anymask.evaluate.report import Report
     from anymask.evaluate.report_folder import write_report
-    from anymask.evaluate.sheets import sheets_of
+    from anymask.evaluate.sheets import Sheet, sheets_of
+    from anymask.predict.edges import EdgeFinder
 
-    sheets = sheets_of(report, sets) if isinstance(report, Report) else ()
+    sheets: Iterable[Sheet] = ()
+    if isinstance(report, Report):
+        sheets = sheets_of(report, sets)
+    elif isinstance(report, EdgeReport):
+        sheets = edge_sheets(report, sets, EdgeFinder(model))
     write_report(folder, report, title=title, about=about, sheets=sheets, overwrite=overwrite)
     if not can_draw():
         say("plots are left out: they need matplotlib (pip install 'anymask[train]')")
