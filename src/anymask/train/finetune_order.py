@@ -13,7 +13,15 @@ from anymask.formats import guess_format, set_format
 from anymask.formats.atomic import ensure_folder, exists
 from anymask.formats.records import ReadOptions
 from anymask.model import Model
-from anymask.train.finetune_data import Entry, Part, Split, Stock, split_set, take_stock
+from anymask.train.finetune_data import (
+    Entry,
+    Part,
+    Split,
+    Stock,
+    some_of,
+    split_set,
+    take_stock,
+)
 from anymask.train.finetune_loop import Course
 from anymask.train.finetune_methods import method
 
@@ -120,7 +128,7 @@ def prepare(order: Order, progress: Progress | None = None) -> Job:
     entries, judged = stock.entries, None
     if apart is not None:
         kept = take_stock(apart).entries
-        judged = Part(data=apart, ids=tuple(entry.image_id for entry in kept))
+        judged = some_of(apart, kept)
         known = {entry.digest for entry in kept}
         entries = tuple(entry for entry in entries if entry.digest not in known)
         if not entries:
@@ -140,10 +148,7 @@ def prepare(order: Order, progress: Progress | None = None) -> Job:
         val=Part(data=data, ids=split.val),
         judged=Part(data=data, ids=split.test) if judged is None else judged,
         entries=tuple(entry for entry in entries if entry.image_id in chosen),
-        also=tuple(
-            Part(data=each, ids=tuple(entry.image_id for entry in take_stock(each).entries))
-            for each in others
-        ),
+        also=tuple(some_of(each, take_stock(each).entries) for each in others),
     )
 
 
