@@ -140,10 +140,12 @@ def test_v04_damaged_frames_are_flagged_and_the_others_go_on():
         flags = [frames.facts(i).corrupt for i in range(len(expected))]
         assert len(expected) + (frames.notes[0].text.count("missing")) >= 118
         assert [note.code for note in frames.notes] == ["frame-damaged"]
-        assert sum(flags) <= 12
-        assert [zlib.crc32(frames.read(i)) for i in (50, 7, 90)] == [
-            expected[i] for i in (50, 7, 90)
-        ]
+        assert 1 <= sum(flags) <= 12
+        # with a key frame every 4 frames what is damaged is soon over, and the others are exact
+        near = {i + k for i, flag in enumerate(flags) if flag for k in range(-4, 5)}
+        others = [i for i in range(len(expected)) if i not in near]
+        assert len(others) > 60
+        assert all(zlib.crc32(frames.read(i)) == expected[i] for i in others[::-1])
 
 
 def test_v04_a_video_of_which_more_than_a_tenth_is_damaged_is_refused():

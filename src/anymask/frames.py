@@ -286,7 +286,7 @@ def open_frames(
     max_pixels
         A frame above this is refused before it is decoded.
     threads
-        That decode a video file. The frames are the same for any number.
+        That decode a video file. Frames are the same for any number, but for damaged ones.
 
     Raises
     ------

@@ -5,6 +5,8 @@ of its length, rate or times is not relied on. Of each frame seen its time, a ch
 decoding can begin there are kept, 13 to 21 bytes. To go back, the file is searched for the key
 frame before, and what is decoded from there must have the times and checksums that were seen;
 where it has not, the file is decoded from its start. So a frame is the same however it was come to.
+Not quite so where data are damaged: FFmpeg fills what is missing with what happens to lie in its
+memory, up to the next key frame. There times alone are compared.
 """
 
 import zlib
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
 _NO_PTS = -(2**63)
 _BACKWARDS_BYTES = 256_000_000  # of decoded frames, held when somebody goes back
+_CORRUPT, _TAINTED = 1, 2  # its own data are damaged; or those of what it is made from
+_B_FRAME = 3  # as FFmpeg numbers kinds of pictures
 _FORWARDS = 2  # frames held otherwise
 _SLACK = 200  # frames before the key frame that a search may give
 
@@ -70,7 +74,8 @@ class VideoFile:
         self.expected = stream.frames or None
         self.rate = rate_of(stream)
         self.time_base: Fraction | None = stream.time_base
-        self._pts, self._sums, self._bad = array("q"), array("I"), bytearray()
+        self._pts, self._sums, self._state = array("q"), array("I"), bytearray()
+        self._anchor = -1  # the last frame that is made from earlier ones alone
         self._keys = array("q")  # indices where decoding can begin
         self._damage = Damage(where=where)
         self._lost = 0  # packets without a frame in this pass, when last looked at
@@ -100,7 +105,7 @@ class VideoFile:
             index=index,
             pts=pts if known else None,
             time_s=float(pts * base) if known and base is not None else None,
-            corrupt=bool(self._bad[index]),
+            corrupt=bool(self._state[index] & _CORRUPT),
         )
 
     def count_to(self, limit: int | None) -> int:
@@ -164,11 +169,12 @@ class VideoFile:
                 self.count = known
                 self._damage.check(known + self._damage.lost, None, ended=True)
                 raise self._end()
-            self._register(frame)
+            self._register(frame, lost > 0)
         self._at += 1
         return frame
 
-    def _register(self, frame: "VideoFrame") -> None:
+    def _register(self, frame: "VideoFrame", lost: bool) -> None:
+        """Note a frame that is seen for the first time, and whether data before it were lost."""
         at = len(self._pts)
         self._options.check_size(frame.height, frame.width, self.where)
         pts = _NO_PTS if frame.pts is None else frame.pts
@@ -181,7 +187,14 @@ class VideoFile:
             self._keys.append(at)
         self._pts.append(pts)
         self._sums.append(_checksum(frame))
-        self._bad.append(frame.is_corrupt)
+        if frame.is_corrupt or lost:  # frames between it and the one before are made from both
+            for earlier in range(self._anchor + 1, at):
+                self._state[earlier] |= _TAINTED
+        if int(frame.pict_type) != _B_FRAME:
+            self._anchor = at
+        before = self._state[-1] if at else 0
+        tainted = frame.is_corrupt or lost or (before & _TAINTED and not frame.key_frame)
+        self._state.append(_CORRUPT * frame.is_corrupt | _TAINTED * bool(tainted))
         if frame.is_corrupt:
             self.notes["frame-damaged"] = self._damage.note(at)
         self._damage.check(at + 1, self.expected)
@@ -189,7 +202,9 @@ class VideoFile:
     def _is(self, frame: "VideoFrame", index: int) -> bool:
         """Whether it is the frame that was seen at this index."""
         pts = _NO_PTS if frame.pts is None else frame.pts
-        return pts == self._pts[index] and _checksum(frame) == self._sums[index]
+        if pts != self._pts[index]:
+            return False
+        return bool(self._state[index] & _TAINTED) or _checksum(frame) == self._sums[index]
 
     def _end(self) -> Exception:
         """What says that there are no more frames."""
