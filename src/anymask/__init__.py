@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from anymask.errors import AnymaskError, AnymaskWarning, Note
+    from anymask.frame_masks import FrameMasks
     from anymask.generated import GeneratedMasks
     from anymask.image import read_image
     from anymask.masks import Masks
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from anymask.predict.text import TextPredictor
     from anymask.predict.text_load import load_detector
     from anymask.predict.tiles import TiledPredictor
+    from anymask.predict.video import VideoPredictor, VideoSession
     from anymask.prompts import Prompts
     from anymask.text_masks import TextMasks
     from anymask.train.finetune import finetune
@@ -27,6 +29,7 @@ __version__ = "0.1.0"
 _HOME = {
     "AnymaskError": "anymask.errors",
     "AnymaskWarning": "anymask.errors",
+    "FrameMasks": "anymask.frame_masks",
     "GeneratedMasks": "anymask.generated",
     "ImageEmbedding": "anymask.predict.image",
     "ImagePredictor": "anymask.predict.image",
@@ -41,6 +44,8 @@ _HOME = {
     "TiledPredictor": "anymask.predict.tiles",
     "VARIANTS": "anymask.variants",
     "Variant": "anymask.variants",
+    "VideoPredictor": "anymask.predict.video",
+    "VideoSession": "anymask.predict.video",
     "finetune": "anymask.train.finetune",
     "load": "anymask.model",
     "load_detector": "anymask.predict.text_load",
@@ -50,6 +55,7 @@ __all__ = [
     "VARIANTS",
     "AnymaskError",
     "AnymaskWarning",
+    "FrameMasks",
     "GeneratedMasks",
     "ImageEmbedding",
     "ImagePredictor",
@@ -63,6 +69,8 @@ __all__ = [
     "TextPredictor",
     "TiledPredictor",
     "Variant",
+    "VideoPredictor",
+    "VideoSession",
     "finetune",
     "load",
     "load_detector",
