@@ -15,8 +15,8 @@ NAMES = [row.name for row in COMMANDS]
 
 
 def test_the_commands_are_those_of_the_manual() -> None:
-    first = ["segment", "everything", "convert", "models", "doctor"]
-    assert [*first, "evaluate", "bench", "train"] == NAMES
+    first = ["segment", "everything", "track", "convert", "models", "doctor"]
+    assert [*first, "evaluate", "bench", "train", "finetune"] == NAMES
 
 
 @pytest.mark.parametrize("row", COMMANDS, ids=NAMES)

@@ -86,6 +86,7 @@ COMMANDS: tuple[Command, ...] = (
             "photos/ -o out --format coco",
             "photo.jpg -o out --format png --points-per-side 16",
             "photos/ -o out --layout amg --model-type vit_b --convert-to-rle",
+            "clip.mp4 -o out --mode fast",
         ),
     ),
     Command(
@@ -127,7 +128,11 @@ COMMANDS: tuple[Command, ...] = (
         summary="Measure a model: mean IoU of its masks from a box and from a simulated user's "
         "clicks.",
         function="evaluate",
-        examples=("photos.tar --json means.json", "photos.tar -m sam-vit-b --limit 20"),
+        examples=(
+            "photos.tar --json means.json",
+            "photos.tar -m sam-vit-b --limit 20",
+            "clips/*.tar --task video --json figures.json",
+        ),
         json_file=True,
     ),
     Command(
