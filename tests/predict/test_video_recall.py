@@ -120,11 +120,14 @@ def test_pointers_of_frames_to_come_are_told_only_where_asked_with_a_negative_ga
 
 
 def test_v10_a_single_frame_and_a_short_video_reach_no_further_than_they_have_frames():
-    assert RecallRules().reach(1) == 1
+    assert RecallRules().reach(1) == 0
     assert RecallRules().reach(2) == 1
     assert RecallRules().reach(10) == 9
     assert RecallRules().reach(100) == RecallRules().reach(None) == 15
+    assert RecallRules().share(0, 1) == 0.0
+    assert RecallRules().share(3, 10) == 1 / 3
     assert pointers(0, [], set(), RecallRules(), count=1) == ()
+    assert pointers(5, [], {3, 4}, RecallRules(pointers=1), count=9) == ()
     assert memories(0, [], set(), RecallRules()) == ()
 
 

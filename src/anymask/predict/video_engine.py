@@ -178,10 +178,11 @@ class Engine:
         around = (frame, prompted, lane.memories, rules)
         seen = memories(*around, reverse=reverse)
         told = pointers(*around, reverse=reverse, count=self.count)
-        reach = rules.reach(self.count)
         return Recall(
             spatial=tuple((_found(track, lane, s.frame), s.row) for s in seen),
-            pointers=tuple((_found(track, lane, p.frame), p.gap / reach) for p in told),
+            pointers=tuple(
+                (_found(track, lane, p.frame), rules.share(p.gap, self.count)) for p in told
+            ),
         )
 
     def _follow(self, frame: int, reverse: bool, tracks: Sequence[Track]) -> None:

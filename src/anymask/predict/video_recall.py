@@ -41,11 +41,15 @@ class RecallRules:
     past_pointers: bool = True
 
     def reach(self, count: int | None) -> int:
-        """Frames that pointers reach back, less one: what distances are divided by too.
+        """How many frames pointers of tracked frames reach back.
 
         ``count`` is the number of frames of the video, None where nobody knows.
         """
-        return max(1, (self.pointers if count is None else min(count, self.pointers)) - 1)
+        return (self.pointers if count is None else min(count, self.pointers)) - 1
+
+    def share(self, gap: int, count: int | None) -> float:
+        """A distance in time over the longest that pointers reach."""
+        return gap / max(1, self.reach(count))
 
     @property
     def window(self) -> int:
