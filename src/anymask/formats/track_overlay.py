@@ -40,6 +40,7 @@ def draw_objects(
     """
     drawn = cv2.LUT(pixels, (np.arange(256) * _DIM + 0.5).astype(np.uint8))
     width = line_width(pixels.shape[:2])
+    line = max(1, width - 1)
     seen = [int(k) for k in reversed(top_first(masks)) if masks.areas[k]]
     outlines = []
     for k in seen:
@@ -49,10 +50,10 @@ def draw_objects(
         table = np.arange(256)[:, None] * (1 - _TINT) + np.array(color) * _TINT
         tinted = cv2.LUT(pixels[at], (table[:, None] + 0.5).astype(np.uint8))
         cv2.copyTo(tinted, bits.view(np.uint8), drawn[at])
-        outlines.append((smooth_outlines(bits.view(np.uint8), (x, y), width), color))
+        outlines.append((smooth_outlines(bits.view(np.uint8), (x, y), line), color))
     for lines, color in outlines:  # above all tints
-        cv2.polylines(drawn, lines, True, _SHADE, width + 1, cv2.LINE_AA, _SHIFT)
-        cv2.polylines(drawn, lines, True, color, width, cv2.LINE_AA, _SHIFT)
+        cv2.polylines(drawn, lines, True, _SHADE, line + 1, cv2.LINE_AA, _SHIFT)
+        cv2.polylines(drawn, lines, True, color, line, cv2.LINE_AA, _SHIFT)
     if names:
         for k in seen:
             x, y = round(float(masks.boxes[k, 0])), round(float(masks.boxes[k, 1]))
