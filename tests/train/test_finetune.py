@@ -4,11 +4,11 @@ import io
 import json
 from copy import deepcopy
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from finetune_sets import ROWS, shapes, small_model, write_set
 from PIL import Image
 from safetensors import safe_open
 
@@ -17,7 +17,7 @@ from anymask import load
 from anymask.errors import CheckpointError, DeviceError, OutputError, RunError
 from anymask.model import Model
 from anymask.model_options import Options
-from anymask.train import finetune_drift
+from anymask.train import finetune_drift, finetune_loop
 from anymask.train.finetune import finetune
 from anymask.train.finetune_data import Part, take_stock
 from anymask.train.finetune_exam import Exam, Marks
@@ -26,6 +26,8 @@ from anymask.train.finetune_methods import METHODS, method
 from anymask.train.finetune_order import Order, prepare
 from anymask.train.finetune_run import AGREEMENT, choose_method, refusal_of, run, save
 from anymask.weights.card import Card, Figure, read_card
+from conftest import SHARED
+from finetune_sets import ROWS, shapes, small_model, write_set
 
 pytestmark = pytest.mark.filterwarnings("ignore:mask-probability")  # random logits look like it
 SHORT = Course(steps=3, views=1, masks=2, checks=1, rank=2, stored_views=2)
@@ -63,8 +65,10 @@ def known(monkeypatch):
     monkeypatch.setattr(anymask.model_weights, "VARIANTS", rows)
 
 
-@pytest.mark.parametrize("kind", sorted(ROWS))
-@pytest.mark.parametrize("name", [row.name for row in METHODS])
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [*(("sam", row.name) for row in METHODS), ("nano", "lora"), ("sam2", "frozen")],
+)
 def test_a_set_becomes_a_weight_file_of_the_same_model(order, known, kind, name):
     order = replace(order, model=small_model(kind), method=name)
     former = {k: t.clone() for k, t in small_model(kind).network.state_dict().items()}
@@ -119,6 +123,29 @@ def test_a_decoder_learns_what_its_pictures_show(data):
     assert learned.start is not None and learned.best is not None
     assert learned.best.mean > learned.start.mean + 0.1
     assert exam.marks(model).mean == pytest.approx(learned.best.mean, abs=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tar", sorted((SHARED or Path()).glob("data/domains/em-neurites.tar")))
+def test_nano_learns_cells_under_a_microscope_from_a_few_sections(tar, tmp_path):
+    """Twenty steps of the bundled model on a real set; sections are never on both sides."""
+    job = prepare(Order(data=tar, output=tmp_path / "out.safetensors", group=r"(sec\d+)"))
+    model = load("nano", device="cpu")
+    course = Course(steps=20, views=2, masks=6, checks=2)
+    exam = Exam(job.val, model, keep=True)
+    lessons = Lessons(job.train, job.entries, model, course)
+    learned = learn(model, method("decoder"), lessons, course, exam=exam)
+    assert learned.best.click1 > learned.start.click1 + 0.05
+    assert learned.best.mean > learned.start.mean + 0.03
+
+
+def test_f19_records_in_memory_are_bounded(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(finetune_loop, "_MOST_IN_MEMORY", 2)
+    job = prepare(Order(data=data, output=tmp_path / "out.safetensors"))
+    lessons = Lessons(job.train, job.entries, small_model("sam"), SHORT)
+    for step in range(12):
+        lessons.draw(step, 0, None, through=False)
+        assert len(lessons._read) <= 2
 
 
 def test_what_is_best_is_kept_and_it_ends_when_nothing_gets_better(order, monkeypatch):
@@ -282,8 +309,6 @@ def test_other_sets_are_judged_on_too_and_not_learnt_from(order, tmp_path):
 
 
 def test_a_run_of_bad_steps_is_an_error(order, monkeypatch):
-    from anymask.train import finetune_loop
-
     real = finetune_loop._view_loss
     monkeypatch.setattr(finetune_loop, "_view_loss", lambda *a: real(*a) * float("nan"))
     with pytest.raises(RunError, match="loss-not-finite"):

@@ -20,7 +20,7 @@ from anymask.train.finetune_views import Plan, View, plan_view, plan_whole, see_
 VIEWS_A_PICTURE = 3  # all of it, and two parts
 _MOST_VIEWS, _MOST_MASKS = 16, 4
 _CLICKS = 3
-_ASKED: tuple[tuple[Kind, int], ...] = (("box", 1), ("click", _CLICKS))
+_ASKED: tuple[Kind, ...] = ("box", "click")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,16 +86,18 @@ class Exam:
         for number, question in enumerate(self.questions):
             features, view = self._features(model, number), question.view
             truth = torch.from_numpy(view.truth).to(model.device)
-            for kind, rounds in _ASKED:
+            passes = model.variant.outputs.box_passes
+            for kind in _ASKED:
+                rounds = passes if kind == "box" else _CLICKS
                 rng = np.random.default_rng((self._seed, 12, number))
                 known = np.zeros(len(view.masks))
                 given = answers(model, features, view, kind, rounds, rng, sure=True)
                 for turn, answer in enumerate(given):
                     known[answer.rows.cpu().numpy()] = chosen_iou(answer, truth).cpu().numpy()
-                    if turn == 0:
-                        found["box" if kind == "box" else "click1"] += known.tolist()
-                if kind == "click":  # masks that were right before are not asked for again
-                    found["click3"] += known.tolist()
+                    if turn == 0 and kind == "click":
+                        found["click1"] += known.tolist()
+                # masks that were right before are not asked for again
+                found["box" if kind == "box" else "click3"] += known.tolist()
         means = {name: float(np.mean(values)) for name, values in found.items()}
         return Marks(**means)
 

@@ -113,7 +113,7 @@ def answers(
     features
         Of the view, batch 1.
     sure
-        See `Asked`.
+        See `Asked`; and nobody clicks after a box, its answer alone is fed back.
     """
     spec, frame = model.variant.spec, view.frame
     asked = Asked(view, kind, rng, sure=sure)
@@ -133,8 +133,8 @@ def answers(
         if number + 1 == rounds:
             return
         room = [spec.most_points is None or asked.count(i) < spec.most_points for i in rows]
-        boxed = asked.boxes is not None and spec.mask_prompts and not sure
-        again = boxed and rng.random() < _FED_BACK
+        boxed = asked.boxes is not None and spec.mask_prompts
+        again = boxed and (sure or rng.random() < _FED_BACK)
         wrong = [
             again or _correct(asked, i, chosen[q], view, rng)
             for q, i in enumerate(rows)
