@@ -16,6 +16,9 @@ CALLS = {
     "load": "name * checkpoint device dtype",
     "finetune": "data output * model checkpoint method minutes held_out group seed device force",
     "load_detector": "name * weights device",
+    "open_frames": "source * letterbox start stop step rate range max_pixels threads",
+    "Frames.read": "self index",
+    "Frames.facts": "self index",
     "read_image": "source * partial frame background range bands layout max_pixels",
     "ImagePredictor": "model * cache zoom",
     "ImagePredictor.encode": "self image",
@@ -44,6 +47,7 @@ NAMES = {
     "AnymaskError",
     "AnymaskWarning",
     "FrameMasks",
+    "Frames",
     "GeneratedMasks",
     "ImageEmbedding",
     "ImagePredictor",
@@ -63,6 +67,7 @@ NAMES = {
     "finetune",
     "load",
     "load_detector",
+    "open_frames",
     "read_image",
 }
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from anymask.errors import AnymaskError, AnymaskWarning, Note
     from anymask.frame_masks import FrameMasks
+    from anymask.frames import Frames, open_frames
     from anymask.generated import GeneratedMasks
     from anymask.image import read_image
     from anymask.masks import Masks
@@ -30,6 +31,7 @@ _HOME = {
     "AnymaskError": "anymask.errors",
     "AnymaskWarning": "anymask.errors",
     "FrameMasks": "anymask.frame_masks",
+    "Frames": "anymask.frames",
     "GeneratedMasks": "anymask.generated",
     "ImageEmbedding": "anymask.predict.image",
     "ImagePredictor": "anymask.predict.image",
@@ -49,6 +51,7 @@ _HOME = {
     "finetune": "anymask.train.finetune",
     "load": "anymask.model",
     "load_detector": "anymask.predict.text_load",
+    "open_frames": "anymask.frames",
     "read_image": "anymask.image",
 }
 __all__ = [
@@ -56,6 +59,7 @@ __all__ = [
     "AnymaskError",
     "AnymaskWarning",
     "FrameMasks",
+    "Frames",
     "GeneratedMasks",
     "ImageEmbedding",
     "ImagePredictor",
@@ -74,6 +78,7 @@ __all__ = [
     "finetune",
     "load",
     "load_detector",
+    "open_frames",
     "read_image",
 ]
 
