@@ -167,7 +167,11 @@ VARIANTS: tuple[Variant, ...] = (
             pred_iou_thresh=0.46, stability_score_thresh=0.75, stability_score_offset=0.25
         ),
         video=VideoSpec(resize="bytes", memories=4, pointers=1, keep="float16"),
-        memory=Asset(file="nano_video.safetensors"),
+        memory=Asset(
+            file="nano_video.safetensors",
+            bytes=380_490,
+            sha256="58a7cdfe6fe0a4792b93f65ab934c9a0521a1c02586be91412a4e1310711c3a5",
+        ),
         tuning_rate=1e-3,
     ),
     _sam(

@@ -47,12 +47,28 @@ def train(
 ) -> None:
     """Train a network on photos with masks, or go on with a run.
 
+    A config that names clips, such as configs/nano-video.toml, teaches nano to follow objects; it
+    takes --minutes, --threads, --bundle and --overwrite, and runs on a CPU.
+
     Several processes: torchrun --nproc-per-node=2 -m anymask train configs/nano.toml
 
     Ctrl-C and SIGTERM end the slice after the step that is going on, once its state is saved.
     """
     from anymask.train.config import read_config
+    from anymask.train.video_config import about_videos
 
+    if about_videos(config, changes or ()):
+        from anymask.cli.train_video import train_video
+
+        train_video(
+            config,
+            changes or (),
+            minutes=minutes,
+            threads=threads,
+            bundle_to=bundle_to,
+            overwrite=overwrite,
+        )
+        return
     settings = read_config(config, changes or ())
     if bundle_to is not None:
         from anymask.train.bundle import bundle

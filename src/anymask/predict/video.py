@@ -8,6 +8,7 @@ from anymask.frame import Frame
 from anymask.frame_masks import FrameMasks as FrameMasks
 from anymask.frames import Frames, open_frames
 from anymask.model import Model
+from anymask.model_memory import with_memory
 from anymask.model_video import video_spec
 from anymask.predict.video_core import Core
 from anymask.predict.video_edits import SavedEdits
@@ -70,7 +71,7 @@ class VideoPredictor:
         for name, low in lows.items():
             if values[name] < low:
                 raise VideoError("setting", f"it is at least {low}", given=values[name], where=name)
-        self.model = model
+        self.model = with_memory(model)
         self.keep_bytes, self.maps_bytes, self.at_once = keep_bytes, maps_bytes, at_once
         self._how = Following(
             rules=RecallRules(

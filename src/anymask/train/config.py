@@ -139,6 +139,21 @@ def read_config(path: Path, changes: Sequence[str] = ()) -> TrainConfig:
     DataError
         ``config-missing``, ``config-broken``, ``config-key``, ``config-value``.
     """
+    table = read_table(path, changes)
+    _bring_up(table)
+    built = build(TrainConfig, table, "")
+    assert isinstance(built, TrainConfig)  # build returns what it was asked for
+    return built
+
+
+def read_table(path: Path, changes: Sequence[str] = ()) -> dict[str, object]:
+    """What a TOML file says, with changes on top; no key is checked.
+
+    Raises
+    ------
+    DataError
+        ``config-missing``, ``config-broken``; of the changes ``config-key``, ``config-value``.
+    """
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -147,10 +162,7 @@ def read_config(path: Path, changes: Sequence[str] = ()) -> TrainConfig:
         raise DataError("config-broken", str(error), where=str(path)) from error
     for change in changes:
         _apply(table, change)
-    _bring_up(table)
-    built = build(TrainConfig, table, "")
-    assert isinstance(built, TrainConfig)  # build returns what it was asked for
-    return built
+    return table
 
 
 def _apply(table: dict[str, object], change: str) -> None:

@@ -1,6 +1,10 @@
 """What a training run on videos is told; read as `anymask.train.config` reads others."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+
+from anymask.train.config import build, read_table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +93,8 @@ class VideoConfig:
         Ways to fill a sample, and `shares`, how often each comes up.
     rough_start
         Share of samples whose first mask is not exact.
+    drift
+        Share of the memories of every other sample that are damaged, as those of a long clip are.
     start
         Memory's weights to begin with, or None to begin with plain matching.
     save_every, judge_every
@@ -107,7 +113,32 @@ class VideoConfig:
     kinds: tuple[SampleKind, ...]
     shares: tuple[float, ...]
     rough_start: float = 0.25
+    drift: float = 0.5
     start: str | None = None
     pace: Pace = field(default_factory=Pace)
     save_every: int = 100
     judge_every: int = 500
+
+
+def about_videos(path: Path, changes: Sequence[str] = ()) -> bool:
+    """Whether a config is one of these: it names clips.
+
+    Raises
+    ------
+    DataError
+        As `anymask.train.config.read_table`.
+    """
+    return "clips" in read_table(path, changes)
+
+
+def read_video_config(path: Path, changes: Sequence[str] = ()) -> VideoConfig:
+    """The config in a TOML file, with changes such as ``pace.lr=1e-3`` on top.
+
+    Raises
+    ------
+    DataError
+        ``config-missing``, ``config-broken``, ``config-key``, ``config-value``.
+    """
+    built = build(VideoConfig, read_table(path, changes), "")
+    assert isinstance(built, VideoConfig)  # build returns what it was asked for
+    return built

@@ -37,6 +37,10 @@ Judge = Callable[[Model, int], Mapping[str, float]]
 Progress = Callable[[Mapping[str, float]], None]
 
 
+def _never() -> int:
+    return 0
+
+
 @dataclass(slots=True, kw_only=True, eq=False)
 class VideoRun:
     """A run in memory: what changes from step to step.
@@ -145,9 +149,15 @@ class Drawers:
 
 
 def train(
-    run: VideoRun, drawers: Drawers, folder: Path, *, minutes: float | None, judge: Judge | None
+    run: VideoRun,
+    drawers: Drawers,
+    folder: Path,
+    *,
+    minutes: float | None = None,
+    stop: Callable[[], int] = _never,
+    judge: Judge | None = None,
 ) -> Iterator[dict[str, float]]:
-    """Go on until the run's last step or the time is up; yields the figures of each step.
+    """Go on until the last step, the time is up, or a stop; yields the figures of each step.
 
     Raises
     ------
@@ -167,7 +177,9 @@ def train(
         for _ in range(config.samples):
             kind = config.kinds[int(rng.choice(len(config.kinds), p=chances))]
             sample = drawers.draw(kind, rng)
-            loss, facts = sample_loss(run.model, sample, rng.random() < config.rough_start, rng)
+            rough = rng.random() < config.rough_start
+            drift = config.drift if rng.random() < 0.5 else 0.0
+            loss, facts = sample_loss(run.model, sample, rough, rng, drift)
             (loss / config.samples).backward()  # type: ignore[no-untyped-call]
             side = "made_up" if kind.made_up else "real"
             if "iou" in facts:
@@ -190,13 +202,17 @@ def train(
                 )
         run.step += 1
         run.seconds = before + time.monotonic() - begun
-        over = minutes is not None and time.monotonic() - begun > minutes * 60
+        over = bool(stop()) or (minutes is not None and time.monotonic() - begun > minutes * 60)
         if over or run.step % config.save_every == 0 or run.step == config.steps:
             save_state(snapshot(run), folder)
         if judge and (run.step % config.judge_every == 0 or run.step == config.steps):
-            found = dict(judge(averaged_model(run), run.step))
-            _add_row(folder.with_name("judged.csv"), {"step": run.step, **found})
-        yield _means(told) | {"step": run.step, "norm": norm, "seconds": run.seconds}
+            judged = dict(judge(averaged_model(run), run.step))
+            _add_row(folder.with_name("judged.csv"), {"step": run.step, **judged})
+        else:
+            judged = {}
+        facts = _means(told) | {"step": run.step, "norm": norm, "seconds": run.seconds}
+        _add_row(folder.with_name("steps.csv"), facts)
+        yield facts | {f"judged_{name}": value for name, value in judged.items()}
         if over:
             return
 
@@ -223,17 +239,20 @@ def run_video_slice(
     *,
     minutes: float | None = None,
     threads: int = 1,
+    stop: Callable[[], int] = _never,
     judge: Judge | None = None,
     progress: Progress | None = None,
 ) -> VideoRun:
-    """Train until the last step or for some minutes; the state is in ``config.out``."""
+    """Train until the last step, for some minutes, or until a stop; the state is in ``config.out``.
+
+    ``stop`` is asked after each step; the step that is going on is saved.
+    """
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
     folder = Path(config.out)
     run = begin(config, folder / STATE)
     drawers = Drawers(config)
-    for facts in train(run, drawers, folder / STATE, minutes=minutes, judge=judge):
-        _add_row(folder / "steps.csv", facts)
+    for facts in train(run, drawers, folder / STATE, minutes=minutes, stop=stop, judge=judge):
         if progress:
             progress(facts)
     return run

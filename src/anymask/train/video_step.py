@@ -6,7 +6,7 @@ loss of a frame = mask loss (answer) + 1/2 mask loss (guess) + 1/5 cross-entropy
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Float32
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -20,9 +20,17 @@ _LEAST = 0.25  # cells of object below which it counts as out of sight
 
 
 def sample_loss(
-    model: Model, sample: Sample, rough: bool, rng: np.random.Generator
+    model: Model, sample: Sample, rough: bool, rng: np.random.Generator, drift: float = 0.0
 ) -> tuple[Float[Tensor, ""], dict[str, float]]:
-    """Mean loss over the frames that follow the first, and what was reached on them."""
+    """Mean loss over the frames that follow the first, and what was reached on them.
+
+    Parameters
+    ----------
+    rough
+        The first mask is not exact.
+    drift
+        Share of memories that are damaged, as those of a long clip are.
+    """
     network = model.network
     assert isinstance(network, NanoVideo)  # the run built it so
     memory = network.memory
@@ -55,7 +63,10 @@ def sample_loss(
             right = (seen == here).float()
             facts.append((iou.sum(), rough_iou.sum(), here.sum(), right.mean()))
         # what was predicted is not taught by later frames, but the code that is made of it is
-        kept.append(memory.remember(maps, answer.detach().sigmoid() * seen[:, None, None, None]))
+        shown = answer.detach().sigmoid() * seen[:, None, None, None]
+        for i in np.flatnonzero(rng.random(n) < drift):
+            shown[i, 0] = torch.from_numpy(drifted(shown[i, 0].numpy(), rng))
+        kept.append(memory.remember(maps, shown))
     best, guessed, count, right = (float(sum(f)) for f in zip(*facts, strict=True))
     told = {"right": right / len(facts)}
     if count:
@@ -80,6 +91,31 @@ def roughened(mask: Bool[np.ndarray, "H W"], rng: np.random.Generator) -> Bool[n
         cv2.circle(out, (int(xs[at]), int(ys[at])), radius, int(rng.integers(2)), -1)
     changed: np.ndarray = out.astype(bool)
     return changed if changed.any() else mask
+
+
+def drifted(
+    shown: Float32[np.ndarray, "h w"], rng: np.random.Generator
+) -> Float32[np.ndarray, "h w"]:
+    """A remembered mask as a long clip spoils it: moved, a lump too many or too few, all gone."""
+    out = shown.copy()
+    ys, xs = np.nonzero(shown > 0.5)
+    kind = rng.random()
+    if not len(ys) or kind < 0.08:
+        return np.zeros_like(out)
+    side = len(ys) ** 0.5
+    if kind < 0.35:
+        dx, dy = rng.normal(size=2) * (1 + 0.1 * side)
+        move = np.array([[1, 0, dx], [0, 1, dy]], np.float32)
+        moved: np.ndarray = cv2.warpAffine(out, move, shown.shape[::-1])
+        return moved
+    for _ in range(int(rng.integers(1, 4))):
+        at = int(rng.integers(len(ys)))
+        away = rng.normal(size=2) * 0.5 * side
+        x, y = int(xs[at] + away[0]), int(ys[at] + away[1])
+        cv2.circle(
+            out, (x, y), max(1, round(rng.uniform(0.1, 0.45) * side)), float(rng.random() < 0.6), -1
+        )
+    return out
 
 
 def _frame(every: tuple[Tensor, ...], t: int) -> tuple[Tensor, ...]:
