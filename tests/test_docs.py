@@ -151,7 +151,7 @@ def test_the_contributors_guide_names_every_part_of_the_package():
         for path in PACKAGE.iterdir()
         if not path.name.startswith((".", "__pycache__"))
         and path.name != "py.typed"
-        and not re.match(r"(image|prompt|mask|frame|variant|model)_", path.name)  # helpers
+        and not re.match(r"(image|prompt|mask|frames?|variant|model)_", path.name)  # helpers
     }
     assert told == parts
     for folder in re.findall(r"^([a-z]+)/", tree, re.MULTILINE):
