@@ -93,6 +93,7 @@ def test_a_judge_looks_at_the_validation_photos(here, tmp_path):
     assert facts == {"masks": 0.0}
 
 
+@pytest.mark.slow
 def test_two_processes_average_their_gradients_and_end_together(tmp_path):
     write_photos(tmp_path / "set")
     toml = f"""

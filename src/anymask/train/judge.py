@@ -38,7 +38,7 @@ def judge_on(config: TrainConfig, sources: Sequence[Source] | None = None) -> Ju
     ]
 
     def judge(network: nn.Module, row: Variant, team: Team) -> Mapping[str, float]:
-        predictor = _Judged(ImagePredictor(Model(network, row)))
+        predictor = _Judged(ImagePredictor(Model(network, row).to(team.device)))
         own: dict[int, list[str]] = {}
         for source, image_id in photos[team.rank :: team.world]:
             own.setdefault(id(source), []).append(image_id)

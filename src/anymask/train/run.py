@@ -34,6 +34,7 @@ STATE = "state"  # folder of the newest state, within the run's
 CONFIG = "config.toml"  # every key said
 _PROBES, _PROBE_VIEWS = 10, 4  # batches that measure what a new network needs to know
 _CURVES_EVERY = 500  # steps
+_WORKERS = 8  # threads that draw beside a GPU
 
 Progress = Callable[[Mapping[str, float]], None]
 Tell = Callable[[str], None]
@@ -106,6 +107,8 @@ def run_slice(
         )
     with contextlib.ExitStack() as until_end:
         team = until_end.enter_context(join_team(folder, device))
+        if team.device.type == "cuda":  # the encoder has bfloat16; what decodes may take TF32
+            torch.set_float32_matmul_precision("high")
         if team.rank == 0:
             ensure_folder(folder)
             lock = RunLock(folder / "lock")
@@ -215,8 +218,7 @@ def _workers(asked: int | None, team: Team) -> int:
     """Threads that draw: none beside a network that fills the CPU itself."""
     if asked is not None:
         return asked
-    cores = torch.get_num_threads() if team.device.type == "cpu" else 8
-    return 0 if team.device.type == "cpu" else cores
+    return 0 if team.device.type == "cpu" else _WORKERS
 
 
 def _draw(folder: Path) -> None:
