@@ -54,9 +54,9 @@ def test_a_memory_that_is_missing_or_another_s_is_told(nano, tmp_path: Path, mon
         with_memory(Model(nano.network, row))
 
 
-def test_nano_follows_a_block_that_moves_and_sees_that_it_left(nano):
+def test_nano_follows_a_block_that_moves(nano):
     rng = np.random.default_rng(0)
-    ground = cv_blur(rng.integers(0, 120, (96, 160, 3), np.uint8))
+    ground = blurred(rng.integers(0, 120, (96, 160, 3), np.uint8))
     frames, masks = [], []
     for t in range(5):
         pixels, mask = ground.copy(), np.zeros((96, 160), bool)
@@ -72,7 +72,7 @@ def test_nano_follows_a_block_that_moves_and_sees_that_it_left(nano):
         assert (seen & mask).sum() / (seen | mask).sum() > 0.7, t
 
 
-def cv_blur(pixels: np.ndarray) -> np.ndarray:
+def blurred(pixels: np.ndarray) -> np.ndarray:
     import cv2
 
     return cv2.GaussianBlur(pixels, (0, 0), 3)

@@ -45,7 +45,7 @@ class Shape:
         True on the object; nothing is True where it is not to be seen.
     """
 
-    bits: Bool[Tensor, "S S"]
+    bits: Bool[Tensor, "S T"]
 
 
 @runtime_checkable  # tests check types while they run
