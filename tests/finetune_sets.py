@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 
 from anymask.formats import set_format
-from anymask.formats.members import Folder
 from anymask.formats.records import Category, Record, WriteOptions, measured
+from anymask.image_members import Folder
 from anymask.mask_rle import encode_rle
 from anymask.model import BUILDERS, Model
 from anymask.variant_specs import padding_always

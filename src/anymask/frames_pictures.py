@@ -1,7 +1,6 @@
 """Pictures as frames: in a folder, in a tar, in a list or array; each is read when asked for."""
 
 import re
-import tarfile
 from collections import Counter
 from collections.abc import Callable, Sequence
 from fractions import Fraction
@@ -11,11 +10,12 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from anymask.errors import ImageError, Note, VideoError
+from anymask.errors import DataError, ImageError, Note, VideoError
 from anymask.frames_source import Damage, EndOfFrames, FrameFacts, Pixels
 from anymask.image import find_images, load_image
 from anymask.image_arrays import Options
 from anymask.image_folder import natural
+from anymask.image_members import Tar
 from anymask.image_sniff import SUFFIXES
 
 _PICTURES = "JPEGImages"
@@ -164,23 +164,21 @@ def tar_frames(path: Path, options: Options, rate: float | None) -> PictureFrame
     VideoError
         ``video-broken``, ``video-empty``, ``video-several``.
     """
-    places = _places(path)
-    pictures = [n for n in places if PurePosixPath(n).suffix.lower() in SUFFIXES]
+    try:
+        tar = Tar(path)
+    except DataError as error:
+        raise VideoError(
+            "video-broken", error.problem, where=error.where, hint=error.hint
+        ) from error
+    pictures = [n for n in tar.names() if PurePosixPath(n).suffix.lower() in SUFFIXES]
     folders = sorted({str(PurePosixPath(name).parent) for name in pictures}, key=natural)
     folder = choose_clip(folders, str(path))
     inside = [name for name in pictures if str(PurePosixPath(name).parent) == folder]
     inside.sort(key=lambda name: (natural(name), name))
     names = [PurePosixPath(name).name for name in inside]
-
-    def load(index: int) -> bytes:
-        offset, size = places[inside[index]]
-        with path.open("rb") as file:
-            file.seek(offset)
-            return file.read(size)
-
     return PictureFrames(
         len(names),
-        load,
+        lambda index: tar.read(inside[index]),
         options,
         names=names,
         rate=rate,
@@ -277,22 +275,4 @@ def _has_pictures(folder: Path) -> bool:
     except OSError as error:
         raise VideoError(
             "video-locked", f"the folder cannot be read ({error.strerror})", where=str(folder)
-        ) from error
-
-
-def _places(path: Path) -> dict[str, tuple[int, int]]:
-    """Offset and bytes of each file in a tar."""
-    try:
-        with tarfile.open(path, "r:") as tar:
-            return {
-                member.name.removeprefix("./"): (member.offset_data, member.size)
-                for member in tar
-                if member.isreg() and not member.issparse()
-            }
-    except (tarfile.TarError, OSError) as error:
-        raise VideoError(
-            "video-broken",
-            f"no whole uncompressed tar ({error})",
-            where=str(path),
-            hint="unpack a compressed one, fetch a broken one again",
         ) from error

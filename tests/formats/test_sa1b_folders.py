@@ -13,11 +13,11 @@ from PIL import Image
 from anymask.errors import DataError
 from anymask.formats import guess_format
 from anymask.formats.label_map import record_png
-from anymask.formats.members import Source
 from anymask.formats.png import encode_png
 from anymask.formats.records import ReadOptions, Remarks
 from anymask.formats.sa1b import open_sa1b, open_set, record_json
 from anymask.formats.sa1b_pairs import find_pairs
+from anymask.image_members import Source
 from mask_sets import bits, picture, record
 
 MASK = bits(["##....", "##..##", "......", "...#.."])

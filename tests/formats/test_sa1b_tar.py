@@ -12,8 +12,8 @@ from hypothesis import given, settings
 
 from anymask.errors import DataError, OutputError
 from anymask.formats import guess_format
-from anymask.formats.members import Folder
 from anymask.formats.sa1b import open_sa1b
+from anymask.image_members import Folder
 from mask_sets import bits, picture, record, stacks, stored, write
 
 MASK = bits(["##....", "##..##", "......", "...#.."])

@@ -26,12 +26,12 @@ from PIL import Image
 
 from anymask.errors import DataError, OutputError
 from anymask.formats.label_map import decode_map, paint
-from anymask.formats.members import Folder, Source, Tar
 from anymask.frame_masks import FrameMasks
 from anymask.frames import Frames
 from anymask.frames_pictures import PictureFrames
 from anymask.image_arrays import Options
 from anymask.image_folder import natural
+from anymask.image_members import Folder, Source, Tar
 from anymask.image_sniff import SUFFIXES
 
 _PICTURES, _MASKS = "JPEGImages", "Annotations"

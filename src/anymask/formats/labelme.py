@@ -33,7 +33,6 @@ from anymask.formats.checks import (
 from anymask.formats.facts import say_dropped
 from anymask.formats.file_sets import FileSet, FileWriter, find_files, picture_of
 from anymask.formats.json_stream import keys
-from anymask.formats.members import Source
 from anymask.formats.outlines import filled
 from anymask.formats.pictures import Pictures, picture_sizes
 from anymask.formats.png import encode_png
@@ -46,6 +45,7 @@ from anymask.formats.records import (
     WriteOptions,
     measured,
 )
+from anymask.image_members import Source
 from anymask.mask_outlines import polygons
 from anymask.mask_rle import encode_rle
 
@@ -110,7 +110,7 @@ def looks_like(path: Path) -> bool:
 
 
 class Embedded:
-    """The picture inside a JSON; see `anymask.formats.members.Source`."""
+    """The picture inside a JSON; see `anymask.image_members.Source`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

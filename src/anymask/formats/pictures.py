@@ -9,9 +9,9 @@ from pathlib import Path, PurePosixPath
 from PIL import Image
 
 from anymask.errors import DataError
-from anymask.formats.members import Folder
 from anymask.formats.names import safe_relative
 from anymask.formats.records import Record
+from anymask.image_members import Folder
 from anymask.image_sniff import SUFFIXES
 
 _TURNED = (5, 6, 7, 8)  # EXIF orientations that swap width and height

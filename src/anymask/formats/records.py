@@ -13,9 +13,9 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from anymask.errors import DataError, Note
-from anymask.formats.members import Source
 from anymask.generated import GeneratedMasks
 from anymask.image import load_image
+from anymask.image_members import Source
 from anymask.mask_rle import Rle, area_of, box_of, decode_rle, runs_of
 
 Box = tuple[float, float, float, float]

@@ -35,7 +35,6 @@ from anymask.formats.checks import (
 from anymask.formats.facts import facts_of, facts_to_row
 from anymask.formats.file_sets import FileWriter, find_files, named_picture, plain_stem
 from anymask.formats.json_stream import keys
-from anymask.formats.members import Folder, Source, Tar
 from anymask.formats.pictures import Pictures
 from anymask.formats.records import (
     Annotation,
@@ -49,6 +48,7 @@ from anymask.formats.records import (
 from anymask.formats.sa1b_pairs import Pairs, find_pairs
 from anymask.formats.sa1b_tar import TarWriter
 from anymask.generated import GeneratedMasks
+from anymask.image_members import Folder, Source, Tar
 from anymask.mask_rle import area_of, runs_of
 
 _VAL_BELOW = 26  # of 256: about a tenth of all ids

@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 
 from anymask.errors import DataError
 from anymask.formats.file_sets import named_picture
-from anymask.formats.members import Source
+from anymask.image_members import Source
 from anymask.image_sniff import SUFFIXES
 
 _USUAL = (".jpg", ".jpeg", ".png")  # come before pictures of other kinds
