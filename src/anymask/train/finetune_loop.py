@@ -5,7 +5,7 @@ Everything random comes from (seed, step, view), so that two runs of as many ste
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,7 @@ from anymask.formats.records import Annotation, RecordSet
 from anymask.model import Model
 from anymask.train.finetune_data import Entry, usable
 from anymask.train.finetune_exam import Exam, Marks
-from anymask.train.finetune_methods import Method
+from anymask.train.finetune_methods import Groups, Method
 from anymask.train.finetune_step import answer_loss, answers, draw_kind
 from anymask.train.finetune_store import FeatureStore, encode_view
 from anymask.train.finetune_views import Plan, View, plan_view, plan_whole, see_masks, see_pixels
@@ -32,6 +32,7 @@ _MOST_IN_MEMORY = 64  # records
 
 Progress = Callable[[int, int, str], None]
 Stop = Callable[[], bool]
+Lesson = tuple[tuple[Tensor, ...], View, np.random.Generator]  # features, masks, what goes on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,9 +111,7 @@ class Lessons:
         self._upto = np.cumsum(weights / weights.sum())
         self._read: dict[str, tuple[tuple[int, int], tuple[Annotation, ...]]] = {}
 
-    def draw(
-        self, step: int, number: int, store: FeatureStore | None, *, through: bool
-    ) -> tuple[tuple[Tensor, ...], View, np.random.Generator]:
+    def draw(self, step: int, number: int, store: FeatureStore | None, *, through: bool) -> Lesson:
         """Features and masks of a view, and the generator that goes on from there.
 
         Raises
@@ -190,103 +189,125 @@ def learn(
     RunError
         ``loss-not-finite``; ``no-view``.
     """
-    network = model.network
     start = None if exam is None else exam.marks(model)
-    groups = method.choose(network, course.rank, course.seed)
-    parameters = [p for p in network.parameters() if p.requires_grad]
-    top = model.variant.tuning_rate if course.rate is None else course.rate
-    optimiser = torch.optim.AdamW(groups, lr=top, betas=(0.9, 0.99), weight_decay=_DECAY)
-    averaged = [p.detach().clone() for p in parameters]
-    best: Marks | None = None
-    kept: list[Tensor] | None = None
-    begun, step, bad, strikes, checked, why = time.monotonic(), 0, 0, 0, 0, "done"
-
-    def look() -> None:
-        """Judge the averaged weights, and keep them if they are the best."""
-        nonlocal best, kept, strikes
-        if exam is None or start is None:
-            return
-        with _lent(parameters, averaged):
-            marks = exam.marks(model)
-        strikes += 1
-        if marks.mean > (start if best is None else best).mean:
-            best, kept, strikes = marks, [t.clone() for t in averaged], 0
-
+    groups = method.choose(model.network, course.rank, course.seed)
+    pupil = _Pupil(model, groups, course)
+    watch = None if exam is None or start is None else _Watch(exam, start)
+    begun, step, checked, why = time.monotonic(), 0, 0, "done"
     while step < course.steps:
-        spent = (time.monotonic() - begun) / (60 * course.minutes) if course.minutes else 1.0
         share = step / course.steps
+        spent = (time.monotonic() - begun) / (60 * course.minutes) if course.minutes else 1.0
         share = spent if spent > share + _LATE else share  # the clock rules where it must
-        if (stop is not None and stop()) or (share >= 1 and step):
-            why = "stopped" if stop is not None and stop() else "time"
+        if stop is not None and stop():
+            why = "stopped"
             break
-        if share * course.checks >= checked + 1:
+        if share >= 1 and step:
+            why = "time"
+            break
+        if watch is not None and share * course.checks >= checked + 1:
             checked = int(share * course.checks)
-            look()
-            if strikes >= course.patience:
+            if watch.look(pupil) >= course.patience:
                 why = "no better"
                 break
-        for group in optimiser.param_groups:
-            group["lr"] = top * _height(share) * float(group["factor"])
-        optimiser.zero_grad(set_to_none=True)
-        loss = 0.0
-        for number in range(course.views):
-            features, view, rng = lessons.draw(step, number, store, through=method.through)
-            part = _view_loss(model, features, view, rng) / course.views
-            part.backward()  # type: ignore[no-untyped-call]
-            loss += float(part.detach())
-        norm = float(torch.nn.utils.clip_grad_norm_(parameters, _CLIP))
-        if np.isfinite(norm) and np.isfinite(loss):
-            optimiser.step()
-            decay = min(course.average, (1 + step) / (10 + step))
-            torch._foreach_lerp_(averaged, [p.detach() for p in parameters], 1 - decay)
-            bad = 0
-        else:
-            bad += 1
-            _log.warning("step %d skipped: the gradient is not finite", step)
-            if bad >= _MOST_BAD_STEPS:
-                raise RunError(
-                    "loss-not-finite",
-                    f"{bad} steps running gave no finite gradient, the last was step {step}",
-                    hint="lower the learning rate",
-                )
+        views = (
+            lessons.draw(step, number, store, through=method.through)
+            for number in range(course.views)
+        )
+        loss = pupil.learn(views, step, _height(share))
         step += 1
         if progress is not None:
-            found = "" if best is None else f", best {best.mean:.3f}"
+            found = "" if watch is None or watch.best is None else f", best {watch.best.mean:.3f}"
             progress(step, course.steps, f"loss {loss:.3f}{found}")
-    if why in ("done", "time"):
-        look()
-    with torch.no_grad():
-        for parameter, value in zip(parameters, averaged if kept is None else kept, strict=True):
-            parameter.copy_(value)
-    method.finish(network)
-    network.requires_grad_(False)
+    if watch is not None and why in ("done", "time"):
+        watch.look(pupil)
+    put(pupil.parameters, pupil.averaged if watch is None else watch.kept or pupil.averaged)
+    method.finish(model.network)
+    model.network.requires_grad_(False)
     return Learned(
         steps=step,
         seconds=time.monotonic() - begun,
         start=start,
-        best=best,
-        better=None if exam is None else best is not None,
+        best=None if watch is None else watch.best,
+        better=None if watch is None else watch.best is not None,
         why=why,
     )
 
 
-class _lent:  # noqa: N801 - reads as a phrase
-    """Other values in parameters for a while."""
+class _Pupil:
+    """What learns: parameters, their optimiser, their average."""
 
-    def __init__(self, parameters: Sequence[Tensor], values: Sequence[Tensor]) -> None:
-        self._parameters, self._values = parameters, values
+    def __init__(self, model: Model, groups: Groups, course: Course) -> None:
+        self.model, self._course = model, course
+        self._top = model.variant.tuning_rate if course.rate is None else course.rate
+        self.parameters = [p for p in model.network.parameters() if p.requires_grad]
+        self.averaged = [p.detach().clone() for p in self.parameters]
+        self._optimiser = torch.optim.AdamW(
+            groups, lr=self._top, betas=(0.9, 0.99), weight_decay=_DECAY
+        )
+        self._bad = 0
 
-    def __enter__(self) -> None:
-        self._own = [p.detach().clone() for p in self._parameters]
-        self._put(self._values)
+    def learn(self, views: Iterable[Lesson], step: int, height: float) -> float:
+        """One step from some views, at a share of the highest rate; the loss.
 
-    def __exit__(self, *_: object) -> None:
-        self._put(self._own)
+        Raises
+        ------
+        RunError
+            ``loss-not-finite``: too many steps running gave nothing to learn from.
+        """
+        for group in self._optimiser.param_groups:
+            group["lr"] = self._top * height * float(group["factor"])
+        self._optimiser.zero_grad(set_to_none=True)
+        loss = 0.0
+        for features, view, rng in views:
+            part = _view_loss(self.model, features, view, rng) / self._course.views
+            part.backward()  # type: ignore[no-untyped-call]
+            loss += float(part.detach())
+        norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, _CLIP))
+        if np.isfinite(norm) and np.isfinite(loss):
+            self._optimiser.step()
+            decay = min(self._course.average, (1 + step) / (10 + step))
+            now = [p.detach() for p in self.parameters]
+            torch._foreach_lerp_(self.averaged, now, 1 - decay)
+            self._bad = 0
+            return loss
+        self._bad += 1
+        _log.warning("step %d skipped: the gradient is not finite", step)
+        if self._bad >= _MOST_BAD_STEPS:
+            raise RunError(
+                "loss-not-finite",
+                f"{self._bad} steps running gave no finite gradient, the last was step {step}",
+                hint="lower the learning rate",
+            )
+        return loss
 
-    @torch.no_grad()
-    def _put(self, values: Sequence[Tensor]) -> None:
-        for parameter, value in zip(self._parameters, values, strict=True):
-            parameter.copy_(value)
+
+class _Watch:
+    """Keeps the weights that did best on the exam; those of the start are to be beaten."""
+
+    def __init__(self, exam: Exam, start: Marks) -> None:
+        self._exam, self._start = exam, start
+        self._strikes = 0
+        self.best: Marks | None = None
+        self.kept: list[Tensor] | None = None
+
+    def look(self, pupil: _Pupil) -> int:
+        """Judge the averaged weights; how often running they were no better."""
+        own = [p.detach().clone() for p in pupil.parameters]
+        put(pupil.parameters, pupil.averaged)
+        marks = self._exam.marks(pupil.model)
+        put(pupil.parameters, own)
+        self._strikes += 1
+        if marks.mean > (self._start if self.best is None else self.best).mean:
+            self.best, self._strikes = marks, 0
+            self.kept = [value.clone() for value in pupil.averaged]
+        return self._strikes
+
+
+@torch.no_grad()
+def put(parameters: Sequence[Tensor], values: Sequence[Tensor]) -> None:
+    """Give parameters values."""
+    for parameter, value in zip(parameters, values, strict=True):
+        parameter.copy_(value)
 
 
 def _view_loss(

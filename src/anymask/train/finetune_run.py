@@ -105,19 +105,16 @@ def run(job: Job, progress: Progress | None = None, stop: Stop | None = None) ->
         row,
         Lessons(job.train, job.entries, model, course),
         course,
-        exam=exam,
+        exam=exam if exam is not None and exam.questions else None,
         store=store,
         progress=None if progress is None else lambda *a: progress("steps", *a),
         stop=stop,
     )
     tuned = Model(model.network, model.variant, model.notes, model.options)
     predictor = ImagePredictor(tuned)
-    hurried = learned.why == "stopped" and exam is not None  # whoever stops it does not wait
-    after = [
-        _nothing() if hurried else _figures(predictor, part, progress, None, "after")
-        for part in sets
-    ]
-    agreed = None if hurried else agreement(predictor, former)
+    # whoever stops it does not wait: the exam has judged what is kept
+    after = [_figures(predictor, part, progress, stop, "after", hasty=True) for part in sets]
+    agreed = None if stop is not None and stop() else agreement(predictor, former)
     figures = [_paired(one, two) for one, two in zip(before, after, strict=True)]
     others = [(part.name, pair) for part, pair in zip(job.also, figures[1:], strict=True)]
     if former:
@@ -255,8 +252,13 @@ def _figures(
     progress: Progress | None,
     stop: Stop | None,
     when: str,
+    *,
+    hasty: bool = False,
 ) -> tuple[float | None, ...]:
-    """Mean IoU of each of the measures; None where no mask is of a size that counts."""
+    """Mean IoU of each of the measures; None where no mask is of a size that counts.
+
+    `hasty`: a stop leaves all of them out, where it is an error else.
+    """
     tell = telling(progress, f"pictures judged {when} ({part.name})")
 
     def step(done: int, total: int | None) -> None:
@@ -265,15 +267,16 @@ def _figures(
         if tell is not None:
             tell(done, total)
 
-    report = evaluate_interactive(
-        predictor, [part], split="all", clicks=_CLICKS, baselines=False, progress=step
-    )
+    try:
+        report = evaluate_interactive(
+            predictor, [part], split="all", clicks=_CLICKS, baselines=False, progress=step
+        )
+    except RunError:
+        if hasty:
+            return (None,) * len(MEASURES)
+        raise
     means = (report.mean(name) for name in MEASURES)
     return tuple(None if math.isnan(mean) else mean for mean in means)
-
-
-def _nothing() -> tuple[float | None, ...]:
-    return (None,) * len(MEASURES)
 
 
 def _paired(
