@@ -74,6 +74,11 @@ class Core:
         self._results = Results(size, keep_bytes // 4, self._engine.stale)
 
     @property
+    def engine(self) -> Engine:
+        """Who follows its objects."""
+        return self._engine
+
+    @property
     def object_ids(self) -> tuple[int, ...]:
         """Objects, in the order in which they were first pointed at."""
         return tuple(self._engine.tracks)
@@ -149,6 +154,22 @@ class Core:
         self.prompts = {key: value for key, value in self.prompts.items() if key[0] != one}
         self._gone.add(one)
         self.edits.append(edit)
+
+    def adopt(self, edit: Edit) -> None:
+        """Note an edit without doing it: what came of it is put in place by others."""
+        self.edits.append(edit)
+        match edit:
+            case Prompted():
+                self.prompts[edit.object_id, edit.frame] = edit
+                self._newest = max(self._newest, edit.object_id)
+            case Cleared():
+                self.prompts.pop((edit.object_id, edit.frame), None)
+            case Removed():
+                gone = edit.object_id
+                self.prompts = {key: one for key, one in self.prompts.items() if key[0] != gone}
+                self._gone.add(gone)
+            case Passed():
+                pass
 
     def go(self, frame: int, *, reverse: bool) -> FrameMasks:
         """Bring all objects up to date on a frame."""

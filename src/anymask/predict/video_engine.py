@@ -146,6 +146,11 @@ class Engine:
                 self._tell(track.object_id, frame, None)  # prompts that it came from are gone
         self._follow(frame, reverse, waiting)
 
+    def hold(self, object_id: int, memory: FrameMemory, *, reverse: bool) -> None:
+        """Keep the memory of a followed frame that was found by an earlier session."""
+        self.track(object_id).lane(reverse).memories[memory.frame] = memory
+        self._ledger.put((object_id, reverse, memory.frame), _bytes(memory))
+
     def forget_prompted(self, most: int) -> None:
         """Let go of all but the last prompted frames of each object: nobody goes back."""
         for track in self.tracks.values():

@@ -68,6 +68,17 @@ class VideoSession:
         return () if self._core is None else tuple(self._core.edits)
 
     @property
+    def core(self) -> Core:
+        """What it knows; for siblings that save it.
+
+        Raises
+        ------
+        VideoError
+            ``no-frame``, ``session-closed``.
+        """
+        return self._known()
+
+    @property
     def object_ids(self) -> tuple[int, ...]:
         """Objects, in the order in which they were first pointed at."""
         return () if self._core is None else self._core.object_ids

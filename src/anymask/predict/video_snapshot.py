@@ -19,8 +19,8 @@ from torch import Tensor
 
 from anymask.errors import DataError
 from anymask.predict.video_core import Core
-from anymask.predict.video_edits import Cleared, Edit, Passed, Prompted, Removed, parse_edit
-from anymask.predict.video_engine import Engine, _bytes
+from anymask.predict.video_edits import parse_edit
+from anymask.predict.video_engine import Engine
 from anymask.predict.video_session import VideoSession
 from anymask.predict.video_spans import Spans
 from anymask.predict.video_step import FrameMemory
@@ -55,7 +55,7 @@ def save_session(session: VideoSession, facts: Mapping[str, Any]) -> bytes:
     facts
         JSON of the caller, which `load_session` gives back.
     """
-    core = core_of(session)
+    core = session.core
     tensors: dict[str, Tensor] = {}
     rows = []
     for kept in _kept(core):
@@ -77,7 +77,7 @@ def save_session(session: VideoSession, facts: Mapping[str, Any]) -> bytes:
         "fingerprint": session.model.fingerprint,
         "size": list(core.frame.image),
         "edits": [{"edit": type(edit).__name__.lower(), **asdict(edit)} for edit in core.edits],
-        "tracks": {str(one): _spans_of(track) for one, track in engine_of(core).tracks.items()},
+        "tracks": {str(one): _spans_of(track) for one, track in core.engine.tracks.items()},
         "memories": rows,
         "facts": dict(facts),
     }
@@ -93,7 +93,7 @@ def load_session(session: VideoSession, data: bytes) -> dict[str, Any]:
         ``snapshot-broken``: the bytes are none of ours; ``snapshot-other``: they are of another
         model or of frames of another size.
     """
-    core = core_of(session)
+    core = session.core
     try:
         tensors = load(data)
         table = json.loads(_metadata(data)["anymask"])
@@ -105,7 +105,7 @@ def load_session(session: VideoSession, data: bytes) -> dict[str, Any]:
                 "snapshot-other", "it is of another model, or of frames of another size"
             )
         for edit in (parse_edit(row) for row in table["edits"]):
-            _adopt_edit(core, edit)
+            core.adopt(edit)
         for one, spans in table["tracks"].items():
             _adopt_spans(core, int(one), spans)
         for row in table["memories"]:
@@ -121,7 +121,7 @@ def load_session(session: VideoSession, data: bytes) -> dict[str, Any]:
 
 def _kept(core: Core) -> Iterator[_Kept]:
     """The memories that objects can attend to from where they are."""
-    engine = engine_of(core)
+    engine = core.engine
     for one, track in engine.tracks.items():
         for memory in track.prompted.values():
             yield _Kept(object_id=one, lane="p", memory=memory)
@@ -163,25 +163,8 @@ def _spans_of(track: Track) -> dict[str, Any]:
     return {"fixed": sorted(track.fixed), "back": _runs(track.back), **lanes}
 
 
-def _adopt_edit(core: Core, edit: Edit) -> None:
-    """Note an edit without doing it."""
-    core.edits.append(edit)
-    match edit:
-        case Prompted():
-            core.prompts[edit.object_id, edit.frame] = edit
-            core._newest = max(core._newest, edit.object_id)
-        case Cleared():
-            core.prompts.pop((edit.object_id, edit.frame), None)
-        case Removed():
-            core._gone.add(edit.object_id)
-            for key in [key for key in core.prompts if key[0] == edit.object_id]:
-                del core.prompts[key]
-        case Passed():
-            pass
-
-
 def _adopt_spans(core: Core, object_id: int, spans: Mapping[str, Any]) -> None:
-    track = engine_of(core).track(object_id)
+    track = core.engine.track(object_id)
     track.fixed = {int(frame) for frame in spans["fixed"]}
     track.back = _spans(spans["back"])
     for name, reverse in _LANES.items():
@@ -194,7 +177,7 @@ def _adopt_spans(core: Core, object_id: int, spans: Mapping[str, Any]) -> None:
 def _put(session: VideoSession, row: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
     """One memory back to where it was."""
     one, lane, frame = str(row["key"]).split("/")
-    engine, device = engine_of(core_of(session)), session.model.device
+    engine, device = session.core.engine, session.model.device
     spatial, pointer, logits = (tensors[f"{row['key']}/{part}"].to(device) for part in _PARTS)
     memory = FrameMemory(
         frame=int(frame),
@@ -211,9 +194,7 @@ def _put(session: VideoSession, row: Mapping[str, Any], tensors: Mapping[str, Te
     elif lane == "w":
         track.waiting[memory.frame] = Waiting(memory=memory, prompted=bool(row["becomes"]))
     else:
-        reverse = _LANES[lane]
-        track.lane(reverse).memories[memory.frame] = memory
-        engine._ledger.put((track.object_id, reverse, memory.frame), _bytes(memory))
+        engine.hold(track.object_id, memory, reverse=_LANES[lane])
 
 
 def _runs(spans: Spans) -> list[list[int]]:
@@ -233,16 +214,6 @@ def _spans(runs: Sequence[Sequence[int]]) -> Spans:
         for frame in range(first, last + 1):
             spans.add(frame)
     return spans
-
-
-def core_of(session: VideoSession) -> Core:
-    """What a session knows."""
-    return session._known()
-
-
-def engine_of(core: Core) -> Engine:
-    """Who follows its objects."""
-    return core._engine
 
 
 def _metadata(data: bytes) -> dict[str, str]:
