@@ -127,9 +127,12 @@ class TrackRun:
     ) -> int:
         """Frame after frame."""
         before = self._count
-        if folder is not None and before and (state := folder.load_state()) is not None:
+        state = None if folder is None or not before else folder.load_state()
+        if state is not None:
             follower.restore(state)
             say(f"going on after {before} frames")
+        elif before:
+            say(f"{before} frames are done; they are tracked again, and kept as they are")
         done = set() if folder is None else set(folder.frames)
         pace, saved, error = Pace(), time.monotonic(), None
         total = follower.span(frames.expected)
