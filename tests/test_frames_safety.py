@@ -10,6 +10,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from anymask.errors import ImageError, VideoError
 from anymask.frames import open_frames
@@ -211,11 +212,22 @@ def test_v04_random_damage_anywhere_never_raises_anything_else(seed: int):
         pass
 
 
-def test_i15_a_size_above_the_limit_is_refused_before_decoding():
+def animation() -> bytes:
+    file = io.BytesIO()
+    pictures = [Image.fromarray(pixels) for pixels in moving(2)]
+    pictures[0].save(file, "GIF", save_all=True, append_images=pictures[1:], duration=50)
+    return file.getvalue()
+
+
+def test_i15_a_size_above_the_limit_is_refused_before_decoding(tmp_path: Path):
     with pytest.raises(ImageError, match=r"^image-too-large: .*64x48"):
         open_frames(video(moving(2)), max_pixels=1000)
     with pytest.raises(ImageError, match=r"^image-too-large"):
         open_frames(moving(2), max_pixels=1000)
+    for name, data in (("a.mp4", video(moving(2))), ("a.gif", animation())):
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(ImageError, match=rf"^image-too-large: .*{name}"):
+            open_frames(tmp_path / name, max_pixels=1000)
 
 
 def test_i20_a_file_that_is_given_stays_open(tmp_path: Path):
@@ -229,8 +241,6 @@ def test_i20_a_file_that_is_given_stays_open(tmp_path: Path):
 
 
 def test_i24_links_out_of_a_folder_are_passed_over_with_a_note(tmp_path: Path):
-    from PIL import Image
-
     for name in ("f/1.png", "f/2.png", "out.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         Image.fromarray(moving(1)[0]).save(tmp_path / name)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 SOAK = """
-import gc, json, sys
+import ctypes, gc, json, sys
 from pathlib import Path
 import numpy as np
 from anymask.formats.mp4 import Mp4Writer
@@ -39,6 +39,8 @@ for i in range(count - 1, count - 3000, -1):
 marks["backwards"] = now()
 frames.close()
 del frames
+gc.collect()
+ctypes.CDLL(None).malloc_trim(0)  # what is free goes back to the system, which malloc puts off
 marks["closed"] = now()
 print(json.dumps(marks))
 """
@@ -59,4 +61,4 @@ def test_v11_a_hundred_thousand_frames_are_written_and_read_in_flat_memory(tmp_p
     # the allocator goes up and down by 10 MB; 90,000 frames are 3.3 GB
     assert marks["read"] - marks["read early"] < 25
     assert marks["backwards"] - marks["read"] < 300  # what is held for going back
-    assert marks["closed"] - marks["read early"] < 60
+    assert marks["closed"] < marks["read early"]

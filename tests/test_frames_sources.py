@@ -30,10 +30,6 @@ def folder(root: Path, names: list[str]) -> Path:
     return root
 
 
-def codes(frames) -> list[str]:
-    return [note.code for note in frames.notes]
-
-
 def test_v09_frames_of_a_folder_come_as_people_count_and_keep_their_names(tmp_path: Path):
     names = ["f1.png", "f2.png", "f10.png", "f11.png"]
     folder(tmp_path, names)
@@ -136,7 +132,7 @@ def test_v04_a_damaged_picture_is_flagged_and_the_others_go_on(tmp_path: Path):
         assert [i for i in range(20) if frames.facts(i).corrupt] == [3, 7]
         assert not frames.read(3).any() and frames.read(7).any()
         assert np.array_equal(frames.read(8), moving(20)[8])
-        assert codes(frames) == ["frame-damaged"]
+        assert frames.notes[0].code == "frame-damaged"
     (tmp_path / "9.png").write_bytes(b"")
     with (
         open_frames(tmp_path) as frames,
@@ -172,7 +168,7 @@ def test_v12_pictures_of_another_size_are_an_error_or_fitted(tmp_path: Path):
             frames.read(2)
     with open_frames(tmp_path, letterbox=True) as frames:
         assert frames.read(2).shape == (48, 64, 3)
-        assert not frames.read(2)[:, :15].any() and codes(frames) == ["frame-letterbox"]
+        assert not frames.read(2)[:, :15].any() and frames.notes[0].code == "frame-letterbox"
 
 
 @pytest.mark.parametrize("kind", ["list", "array", "paths", "bytes", "pillow", "tensor"])
@@ -367,3 +363,36 @@ def test_i26_threads_read_the_same_frames():
         with ThreadPoolExecutor(8) as pool:
             found = list(pool.map(lambda i: zlib.crc32(frames.read(i)), order))
     assert found == [expected[i] for i in order]
+
+
+KINDS = {
+    "reordered": {"options": {"bf": "3", "g": "7"}},
+    "one key frame": {"options": {"g": "100"}},
+    "key frames alone": {"codec": "mjpeg", "pix_fmt": "yuvj420p"},
+    "without times": {"form": "h264", "options": {"g": "5", "bf": "0"}},
+}
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def known(request) -> tuple[bytes, list[int]]:
+    """A video and the checksums of its frames in one plain pass."""
+    data = video(moving(24, (16, 16)), **KINDS[request.param])
+    with open_frames(data) as frames:
+        return data, [zlib.crc32(pixels) for pixels in frames]
+
+
+@settings(max_examples=12)
+@given(asked=st.lists(st.integers(-1, 25), max_size=12), start=st.integers(0, 3))
+def test_v01_any_series_of_questions_gets_the_same_frames(known, asked: list[int], start: int):
+    data, expected = known
+    with open_frames(data, start=start, step=2) as frames:
+        wanted = expected[start::2]
+        for index in asked:
+            if 0 <= index < len(wanted):
+                assert zlib.crc32(frames.read(index)) == wanted[index]
+                assert frames.facts(index).index == index
+            else:
+                with pytest.raises(VideoError, match=r"^frame-missing"):
+                    frames.read(index)
+        assert [zlib.crc32(pixels) for pixels in frames] == wanted
+        assert frames.count == len(wanted)

@@ -46,7 +46,11 @@ class Animation:
                 where=where,
                 hint="give a video, or a list of pictures",
             )
-        options.check_size(self._picture.height, self._picture.width, where)
+        try:
+            options.check_size(self._picture.height, self._picture.width, where)
+        except BaseException:
+            self.close()
+            raise
         self.count: int | None = count
         self.expected: int | None = count
         self._total = count

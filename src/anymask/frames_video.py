@@ -70,7 +70,11 @@ class VideoFile:
         self.notes: dict[str, Note] = {}
         self._decoder = Decoder(opener, demuxer, cut=cut, threads=threads, where=where)
         stream = self._decoder.stream
-        options.check_size(stream.height or 1, stream.width or 1, where)
+        try:
+            options.check_size(stream.height or 1, stream.width or 1, where)
+        except BaseException:
+            self._decoder.close()
+            raise
         self.expected = stream.frames or None
         self.rate = rate_of(stream)
         self.time_base: Fraction | None = stream.time_base

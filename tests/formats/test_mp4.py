@@ -18,10 +18,12 @@ from anymask.errors import OutputError
 from anymask.formats.atomic import sweep
 from anymask.formats.mp4 import Mp4Writer
 from anymask.frames import open_frames
+from conftest import SHARED
 from faults import Faults, faults_below  # noqa: F401 - the fixture `faults`
 from videos import moving
 
 ENCODERS = ["libx264", "mpeg4"]
+REAL = [SHARED / "data/video/files/people_vfr_audio.mp4"] if SHARED else []
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> float:
@@ -88,6 +90,21 @@ def test_v01_times_of_the_source_are_kept_from_zero_on(tmp_path_factory, steps, 
         assert back.counted() == len(given_pts)
         found = [back.facts(i).pts * back.time_base for i in range(len(given_pts))]
     assert found == [(pts - start) * unit for pts in given_pts]
+
+
+@pytest.mark.parametrize("path", REAL, ids=lambda path: path.name)
+def test_v01_a_real_file_of_variable_rate_keeps_every_time(tmp_path: Path, path: Path):
+    with open_frames(path) as frames:
+        with Mp4Writer(tmp_path / "a.mp4", rate=frames.rate, time_base=frames.time_base) as writer:
+            for i, pixels in enumerate(frames):
+                writer.add(pixels, frames.facts(i).pts)
+        times = [frames.facts(i).pts * frames.time_base for i in range(frames.count)]
+    assert not writer.notes and writer.count == 149
+    with open_frames(tmp_path / "a.mp4") as back:
+        assert back.counted() == 149
+        assert [back.facts(i).pts * back.time_base for i in range(149)] == [
+            time - times[0] for time in times
+        ]
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
