@@ -162,6 +162,20 @@ def test_what_is_best_is_kept_and_it_ends_when_nothing_gets_better(order, monkey
     assert (result.learned.steps == 20 and result.refusal is None) or result.card.figures
 
 
+@pytest.mark.parametrize("name", ["lora", "full"])
+def test_a_blend_lies_between_the_weights_of_the_start_and_the_new_ones(order, name):
+    start = small_model("sam").network.state_dict()
+    course = replace(SHORT, checks=0)
+    new = run(prepare(replace(order, method=name, course=course))).model.network.state_dict()
+    half = replace(order, method=name, course=replace(course, blend=0.5))
+    middle = run(prepare(half)).model.network.state_dict()
+    for key, tensor in middle.items():
+        assert torch.allclose(tensor, (start[key] + new[key]) / 2, atol=1e-6)
+    none = replace(order, method=name, course=replace(course, blend=0.0))
+    same = run(prepare(none)).model.network.state_dict()
+    assert all(torch.equal(same[key], start[key]) for key in start)
+
+
 def test_minutes_end_it(order):
     course = replace(SHORT, minutes=0.0, steps=1000)
     result = run(prepare(replace(order, method="decoder", course=course)))

@@ -119,6 +119,15 @@ def finetune(
     rank: Annotated[
         int, typer.Option(min=1, help="lora: rank of the adapters.", rich_help_panel=_HOW)
     ] = 8,
+    blend: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Share of what was learnt to take: with less, less is forgotten.",
+            rich_help_panel=_HOW,
+        ),
+    ] = 1.0,
     seed: Annotated[int, typer.Option(help="Of everything random.", rich_help_panel=_HOW)] = 0,
     cache: Annotated[
         Path | None,
@@ -175,7 +184,7 @@ def finetune(
         held_out=held_out,
         group=group,
         also=tuple(also or ()),
-        course=Course(minutes=minutes, steps=steps, rate=rate, rank=rank, seed=seed),
+        course=Course(minutes=minutes, steps=steps, rate=rate, rank=rank, seed=seed, blend=blend),
         force=force,
         cache=cache,
     )

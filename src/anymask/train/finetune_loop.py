@@ -59,6 +59,10 @@ class Course:
         Of everything random.
     stored_views
         Views of each picture whose features are kept on disk.
+    blend
+        Share of what was learnt that the weights take in the end, 0..1: they lie between those of
+        the start and the new ones, and have forgotten less (Wortsman et al. 2021,
+        arXiv:2109.01903).
     """
 
     steps: int = 400
@@ -72,6 +76,7 @@ class Course:
     patience: int = 4
     seed: int = 0
     stored_views: int = 8
+    blend: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,6 +195,9 @@ def learn(
         ``loss-not-finite``; ``no-view``.
     """
     start = None if exam is None else exam.marks(model)
+    former = None
+    if course.blend < 1:
+        former = {name: t.clone() for name, t in model.network.state_dict().items()}
     groups = method.choose(model.network, course.rank, course.seed)
     pupil = _Pupil(model, groups, course)
     watch = None if exam is None or start is None else _Watch(exam, start)
@@ -223,6 +231,9 @@ def learn(
     put(pupil.parameters, pupil.averaged if watch is None else watch.kept or pupil.averaged)
     method.finish(model.network)
     model.network.requires_grad_(False)
+    if former is not None:
+        for name, tensor in model.network.state_dict().items():
+            tensor.lerp_(former[name], 1 - course.blend)
     return Learned(
         steps=step,
         seconds=time.monotonic() - begun,
