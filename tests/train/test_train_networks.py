@@ -9,11 +9,14 @@ from test_batches import config as nano_config
 from anymask.errors import DataError
 from anymask.model import BUILDERS
 from anymask.prompts import Prompts, network_points
+from anymask.train.augment import Augment
 from anymask.train.batches import PhotoDrawer, StepKind
+from anymask.train.checks import check_config
 from anymask.train.config import Optim
 from anymask.train.decoding import Asked, decode_by_group, decode_together, grouped
 from anymask.train.feed import Feed, plan_of
-from anymask.train.recipes import choose_trained, factor_of, losses_of, recipe_of, row_of
+from anymask.train.losses import Losses
+from anymask.train.recipes import choose_trained, factor_of, recipe_of, row_of
 from anymask.train.rounds import encoded, normalised, step_loss
 from anymask.train.run import new_network, teaching_of
 from anymask.train.samples import find_photos
@@ -188,12 +191,18 @@ def test_nanos_own_choice_keeps_the_detector_and_slows_the_deep_half_of_the_clas
     [
         ({"kinds": (StepKind(views=1, prompts=1, side=96),)}, "learns on views of 64 px"),
         ({"kinds": (StepKind(views=1, prompts=1, side=64, window=32),)}, "windows cannot be cut"),
-        ({"size": 72, "kinds": ()}, "a multiple of 64 px"),
+        ({"size": 72}, "a multiple of 64 px"),
         ({"losses": "same"}, "there are losses nano, sam"),
-        ({"shares": (0.5, 0.5)}, "a share is wanted for each kind"),
+        ({"shares": (0.5, 0.5)}, r"a share for each kind is wanted"),
+        ({"rounds": ()}, "a list of shares is wanted"),
+        ({"steps": 0}, r"steps: a number above 0"),
+        ({"kinds": ()}, "at least one kind"),
+        ({"optim": Optim(betas=(0.9,))}, "a pair below 1"),
+        ({"augment": Augment(paste_scale=(2.0, 1.0))}, "a smallest and a largest"),
+        ({"losses": Losses(clear=(1.0,))}, r"losses\.clear: a pair"),
     ],
 )
 def test_a_config_that_fits_no_network_is_refused_before_anything_is_read(changes, says):
     config = small_config(**{**SMALL_SAM, **changes})
     with pytest.raises(DataError, match=says):
-        row_of(config), losses_of(config)
+        check_config(config)

@@ -92,7 +92,7 @@ def test_f01_two_processes_that_were_stopped_give_the_bits_of_an_unbroken_run(he
 
 def wait_for_rows(here, process, out="run", size=400):
     table = here / out / "steps.csv"
-    until = time.monotonic() + 120
+    until = time.monotonic() + 300
     while not table.exists() or table.stat().st_size < size:
         assert process.poll() is None, process.stderr.read()[-3000:]
         assert time.monotonic() < until

@@ -68,9 +68,12 @@ class Beats:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._live, name="beats", daemon=True)
 
-    def start(self) -> None:
-        """Begin to beat; the others must have come up."""
+    def come(self) -> None:
+        """Say that this process is there, over what an earlier run has left."""
         self._say()
+
+    def watch(self) -> None:
+        """Beat and look from now on; all must have come."""
         self._thread.start()
 
     def stop(self, ended: str) -> None:
@@ -125,9 +128,10 @@ class Beats:
             self._beat += 1
             with contextlib.suppress(Exception):  # a full disk is met by the run itself
                 self._say()
-            error = self._look()
-            if error is not None and not self._stop.wait(min(5.0, self._silent_s)):
-                # the main thread has had its time to meet the error by itself
+            if self._look() is None or self._stop.wait(min(5.0, self._silent_s)):
+                continue
+            error = self._look()  # the main thread has had its time to meet it by itself
+            if error is not None:
                 self._lost(error)
                 return
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from anymask.errors import MissingExtraError
-from anymask.formats.atomic import write_atomic
+from anymask.formats.atomic import naming, write_atomic
 
 STEPS, JUDGED, CURVES = "steps.csv", "judged.csv", "curves.png"
 _COLUMNS = ("step", "seconds", "prompts", "loss", "norm", "top", "best", "clear", "last", "rate")
@@ -23,10 +23,11 @@ def facts_row(facts: Mapping[str, float]) -> dict[str, float]:
 
 def add_row(path: Path, row: Mapping[str, float]) -> None:
     """Append to a CSV, with a header where it is new; a table of other columns keeps its own."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     columns = _header(path) or list(row)
     new = not path.exists() or path.stat().st_size == 0
-    with path.open("a", newline="", encoding="ascii") as file:
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with naming(path), path.open("a", newline="", encoding="ascii") as file:
         writer = csv.DictWriter(file, columns, restval="nan", extrasaction="ignore")
         if new:
             writer.writeheader()
@@ -110,7 +111,7 @@ def draw_curves(folder: Path) -> None:
     for axes in (above, below):
         axes.grid(alpha=0.3)
     if below.lines:
-        below.legend(fontsize=8, ncols=2, loc="lower right")
+        figure.legend(fontsize=8, ncols=4, loc="outside lower center")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     write_atomic(folder / CURVES, buffer.getvalue(), overwrite=True)

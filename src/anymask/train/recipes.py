@@ -103,7 +103,7 @@ def row_of(config: TrainConfig) -> Variant:
     CheckpointError
         ``unknown-model``.
     DataError
-        ``config-value``: no side of the network, or windows where none can be cut.
+        ``config-value``: no side of the network.
     """
     row = variant(config.model)
     sizes = row.sizes
@@ -118,36 +118,10 @@ def row_of(config: TrainConfig) -> Variant:
         spec = replace(spec, side=side, multiple=side if square else spec.multiple)
         if sizes.argument:
             network = {sizes.argument: side} | network
-    _check_kinds(config, row, side)
     if spec is row.spec and not config.network:
         return row
     name = f"{row.name}@{side}" if spec is not row.spec else row.name
     return replace(row, name=name, spec=spec, network=MappingProxyType(network))
-
-
-def _check_kinds(config: TrainConfig, row: Variant, side: int) -> None:
-    """Sides and windows that the network cannot take."""
-    fixed = row.sizes is None or row.sizes.argument is not None
-    if len(config.kinds) != len(config.shares or config.kinds):
-        raise DataError("config-value", "a share is wanted for each kind", where="shares")
-    for i, kind in enumerate(config.kinds):
-        if kind.side % 32 or (fixed and kind.side != side):
-            wanted = str(side) if fixed else "a multiple of 32"
-            raise DataError(
-                "config-value",
-                f"{row.name} learns on views of {wanted} px",
-                given=kind.side,
-                where=f"kinds[{i}].side",
-                hint="size is the network's own side",
-            )
-        if kind.decoded != kind.side and RECIPES.get(row.builder, PLAIN).cut is None:
-            raise DataError(
-                "config-value",
-                f"windows cannot be cut from what {row.name} encodes",
-                given=kind.window,
-                where=f"kinds[{i}].window",
-                hint="leave window out",
-            )
 
 
 def losses_of(config: TrainConfig) -> Losses:

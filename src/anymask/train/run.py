@@ -15,6 +15,7 @@ from anymask.formats.atomic import ensure_folder, write_atomic
 from anymask.formats.run_lock import RunLock
 from anymask.model import BUILDERS, load_variant
 from anymask.train.batches import PhotoDrawer, StepKind, draw_batch
+from anymask.train.checks import check_config
 from anymask.train.config import TrainConfig, to_toml
 from anymask.train.curves import JUDGED, STEPS, add_row, cut_rows, draw_curves, facts_row
 from anymask.train.judge import Judge
@@ -94,7 +95,7 @@ def run_slice(
     MissingExtraError
         Several processes need the extra ``train``.
     """
-    row_of(config), losses_of(config)  # mistakes are told before anything is read
+    check_config(config)
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)  # denormals slow this CPU down a hundred times
     folder = Path(config.out)

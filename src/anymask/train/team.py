@@ -133,18 +133,19 @@ def join_team(folder: Path, device: str = "auto") -> Iterator[Team]:
         )
     place = _placed(device)
     beats = Beats(folder / ".ranks", dist.get_rank(), dist.get_world_size())
-    beats.start()
+    beats.come()
     ended = "done"
     try:
         dist.barrier()
-        yield Together(place, beats)
+        beats.watch()
+        team = Together(place, beats)
+        yield team
+        team.most([0.0])  # nobody takes the meeting place away while others still talk
     except BaseException as error:
         ended = str(error) if isinstance(error, AnymaskError) else repr(error)
         raise
     finally:
         beats.stop(ended)
-        if ended == "done":
-            dist.barrier()  # nobody takes the meeting place away while others still talk
         dist.destroy_process_group()
 
 
