@@ -135,7 +135,7 @@ class PhotoDrawer:
         if self.augment.paste and rng.random() < self.augment.paste:
             other = self._one(self.draw(rng), kind, rng)
             if other is not None:
-                view = paste_objects(view, other, self.augment, rng)
+                view = paste_objects(view, other, kind.prompts, self.augment, rng)
         return photo, view
 
     def _one(self, photo: Photo, kind: StepKind, rng: np.random.Generator) -> View | None:

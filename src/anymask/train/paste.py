@@ -13,14 +13,16 @@ from anymask.train.augment import Augment
 from anymask.train.samples import FEWEST_CELLS, SEEN, View
 
 
-def paste_objects(view: View, other: View, augment: Augment, rng: np.random.Generator) -> View:
+def paste_objects(
+    view: View, other: View, most: int, augment: Augment, rng: np.random.Generator
+) -> View:
     """The view with some objects of the other; the pasted ones come first among its masks.
 
-    As many masks as before are kept at most. An object that would be hidden by more than a share of
+    At most `most` masks are kept. An object that would be hidden by more than a share of
     itself, by later ones or the border, is left out.
     """
     count = int(rng.integers(1, augment.paste_most + 1))
-    pixels, most = view.pixels.copy(), len(view.masks)
+    pixels = view.pixels.copy()
     masks = list(view.masks)
     sizes = [int(mask.sum()) for mask in masks]
     pasted: list[np.ndarray] = []
