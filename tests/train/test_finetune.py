@@ -17,7 +17,7 @@ from anymask import load
 from anymask.errors import CheckpointError, DeviceError, OutputError, RunError
 from anymask.model import Model
 from anymask.model_options import Options
-from anymask.train import finetune_drift, finetune_loop
+from anymask.train import finetune_drift, finetune_loop, finetune_run
 from anymask.train.finetune import finetune
 from anymask.train.finetune_data import Part, take_stock
 from anymask.train.finetune_exam import Exam, Marks
@@ -303,6 +303,22 @@ def test_a_model_in_halves_or_with_options_does_not_learn(order):
 )
 def test_the_method_is_the_one_that_fits_the_time(encode_s, pictures, name):
     assert choose_method(encode_s, 10.0, pictures, 400, 2) == name
+
+
+def test_as_many_views_are_kept_as_time_and_room_allow(order, monkeypatch):
+    seen = []
+    real = finetune_run.learn
+
+    def spied(model, method, lessons, course, **more):
+        seen.append(course.stored_views)
+        return real(model, method, lessons, course, **more)
+
+    monkeypatch.setattr(finetune_run, "learn", spied)
+    order = replace(order, method="frozen", course=replace(SHORT, stored_views=8, steps=1))
+    for cost in ((1e-3, 100), (25.0, 100), (1e-3, 10**8), (1e3, 10**9)):
+        monkeypatch.setattr(finetune_run, "_cost", lambda job, model, cost=cost: cost)
+        run(prepare(order))
+    assert seen == [8, 2, 3, 1]
 
 
 def test_too_few_to_stop_by_learn_to_the_end(tmp_path):

@@ -7,7 +7,7 @@ import copy
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from safetensors.torch import save as to_bytes
@@ -23,9 +23,9 @@ from anymask.train.finetune_data import Part, Split
 from anymask.train.finetune_drift import agreement, remember
 from anymask.train.finetune_exam import Exam
 from anymask.train.finetune_loop import Learned, Lessons, learn
-from anymask.train.finetune_methods import Method, method
+from anymask.train.finetune_methods import method
 from anymask.train.finetune_order import Job, Order, Progress, check_output, telling
-from anymask.train.finetune_store import FeatureStore, encode_view
+from anymask.train.finetune_store import FeatureStore, bytes_of, encode_view
 from anymask.train.finetune_views import plan_whole
 from anymask.weights.cache import cache_folder
 from anymask.weights.card import Card, Figure
@@ -36,6 +36,7 @@ AGREEMENT = "bundled photos"  # what `Card.others` calls them
 _CLICKS = (1, 3, 5)
 _WANTED_VIEWS = 800  # that a method must get through in its time to be chosen
 _THROUGH = 4.0  # what a view costs with gradients through the encoder, in encodings
+_ENCODING = 0.5  # share of the time that may go into features to be kept
 _FEW = 10  # pictures to learn from; of fewer the encoder learns nothing that lasts
 
 Stop = Callable[[], bool]
@@ -94,9 +95,15 @@ def run(job: Job, progress: Progress | None = None, stop: Stop | None = None) ->
     sets = (job.judged, *job.also)
     before = [_figures(predictor, part, progress, stop, "before") for part in sets]
     former = remember(predictor)
-    row = _method(job, model)
-    store = None
+    encode_s, size = _cost(job, model)
+    pictures, chosen = len(job.train.ids), order.method
+    if chosen == "auto":
+        chosen = choose_method(encode_s, course.minutes, pictures, course.steps, course.views)
+    row, store = method(chosen), None
     if row.stored:
+        room = (60 * course.minutes * _ENCODING / encode_s, order.cache_bytes / size)
+        most = max(1, min(course.stored_views, int(min(room) / pictures)))
+        course = replace(course, stored_views=most)
         folder = cache_folder() / "finetune" if order.cache is None else order.cache
         store = FeatureStore(model, folder, order.cache_bytes)
     exam = Exam(job.val, model, keep=not row.through, seed=course.seed) if job.val.ids else None
@@ -230,20 +237,16 @@ def _loaded(order: Order) -> Model:
     return load(name, checkpoint=order.checkpoint, device=order.device)
 
 
-def _method(job: Job, model: Model) -> Method:
-    order, course = job.order, job.order.course
-    if order.method != "auto":
-        return method(order.method)
+def _cost(job: Job, model: Model) -> tuple[float, int]:
+    """What one view takes: seconds to encode it, bytes to keep it."""
     record = job.train.read(job.train.ids[0])
     pixels, plan = record.pixels(), plan_whole(record.size, model.variant)
-    seconds = math.inf
+    seconds, size = math.inf, 0
     for _ in range(2):  # the first one warms up
         begun = time.monotonic()
-        encode_view(model, pixels, plan.frame(model.variant))
+        size = bytes_of(encode_view(model, pixels, plan.frame(model.variant)))
         seconds = min(seconds, time.monotonic() - begun)
-    return method(
-        choose_method(seconds, course.minutes, len(job.train.ids), course.steps, course.views)
-    )
+    return max(1e-6, seconds), size
 
 
 def _figures(
