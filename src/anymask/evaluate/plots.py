@@ -80,6 +80,9 @@ def draw(plot: Plot) -> bytes:
         canvas: Any = FigureCanvasAgg(figure)
         axes = figure.add_subplot()
         _fill(axes, plot)
+        if len(plot.series) > 1:
+            across = min(5, len(plot.series))
+            figure.legend(loc="outside lower center", ncols=across, fontsize=8, frameon=False)
         file = io.BytesIO()
         canvas.print_png(file, metadata={"Software": None})
     return file.getvalue()
@@ -88,8 +91,11 @@ def draw(plot: Plot) -> bytes:
 def _fill(axes: Any, plot: Plot) -> None:
     bars = [one for one in plot.series if one.style == "bars"]
     width = 0.8 / max(1, len(bars))
-    for number, one in enumerate(plot.series):
-        color = _COLORS[number % len(_COLORS)]
+    seen = {"line": 0, "dots": 0, "bars": 0}
+    axes.set_axisbelow(True)
+    for one in plot.series:  # the first of each style has the first colour: dots and their means
+        color = _COLORS[seen[one.style] % len(_COLORS)]
+        seen[one.style] += 1
         if one.style == "bars":
             shift = (bars.index(one) - (len(bars) - 1) / 2) * width
             axes.bar([x + shift for x in one.x], one.y, width * 0.92, label=one.label, color=color)
@@ -116,8 +122,6 @@ def _fill(axes: Any, plot: Plot) -> None:
     axes.set_xlabel(_plain(plot.x_label))
     axes.set_ylabel(_plain(plot.y_label))
     axes.grid(alpha=0.25)
-    if len(plot.series) > 1:
-        axes.legend(fontsize=8)
 
 
 def _plain(text: str) -> str:
