@@ -89,27 +89,35 @@ class Memory(nn.Module):
     def tokens(self, embedding: Float[Tensor, "1 C h w"], bank: MemoryBank) -> Tokens:
         """A bank as the attention takes it."""
         n, frames, cells, dim = bank.spatial.shape
-        positions, turns = self.places(embedding)
+        positions, turns, still = self.places(embedding)
         times = self.times.flatten(1)[bank.rows]  # (N, T, D)
-        placed = bank.spatial + positions + times[:, :, None]
+        rows = 1 if still else len(turns.y.cos)
+
+        def by_rows(x: Float[Tensor, "N T K _"]) -> Float[Tensor, "N TK _"]:
+            """In a row frame by frame; memories without a grid of their own stay whole."""
+            return torch.unflatten(x, 2, (rows, -1)).transpose(1, 2).flatten(1, 3)
+
         pieces = torch.unflatten(bank.pointers, 2, (-1, dim))  # a pointer makes several tokens
-        spread = pieces.shape[2]
-        placed_pieces = pieces + self.when(bank)[:, :, None]
-        seen = torch.cat([bank.spatial.flatten(1, 2), pieces.flatten(1, 2)], dim=1)
-        both = torch.cat([placed.flatten(1, 2), placed_pieces.flatten(1, 2)], dim=1)
+        told = (pieces, pieces + self.when(bank)[:, :, None])
+        placed = bank.spatial + positions + times[:, :, None]
+        seen, both = (
+            torch.cat([by_rows(memories), pointers.flatten(1, 2)], dim=1)
+            for memories, pointers in zip((bank.spatial, placed), told, strict=True)
+        )
         bias = None
         if bank.spatial_valid is not None or bank.pointer_valid is not None:
-            valid = [
-                (known if known is not None else there.new_ones(there.shape[:2], dtype=torch.bool))
-                .repeat_interleave(count, dim=1)
-                for known, there, count in (
-                    (bank.spatial_valid, bank.spatial, cells),
-                    (bank.pointer_valid, bank.pointers, spread),
+            there = [
+                found if found is not None else like.new_ones(like.shape[:2], dtype=torch.bool)
+                for found, like in (
+                    (bank.spatial_valid, bank.spatial),
+                    (bank.pointer_valid, bank.pointers),
                 )
-            ]  # fmt: skip
+            ]
+            whole = by_rows(there[0][:, :, None, None].expand(-1, -1, cells, -1))[..., 0]
+            known = torch.cat([whole, there[1].repeat_interleave(pieces.shape[2], dim=1)], dim=1)
             none = seen.new_zeros(n, 1, seen.shape[1])
-            bias = none.masked_fill(~torch.cat(valid, dim=1)[:, None], float("-inf"))
-        return Tokens(seen, both, turns, frames, bias)
+            bias = none.masked_fill(~known[:, None], float("-inf"))
+        return Tokens(seen, both, turns, frames, still, bias)
 
     def when(self, bank: MemoryBank) -> Float[Tensor, "N P D"]:
         """What is added to pointers for their distance in time."""
@@ -118,15 +126,17 @@ class Memory(nn.Module):
         out: Tensor = self.pointer_time(sines_of_distance(bank.gaps, bank.pointers.shape[2]))
         return out
 
-    def places(self, embedding: Float[Tensor, "1 C h w"]) -> tuple[Float[Tensor, "K D"], Turns]:
-        """Positions of a memory's tokens, and how their keys turn."""
+    def places(
+        self, embedding: Float[Tensor, "1 C h w"]
+    ) -> tuple[Float[Tensor, "K D"], Turns, int]:
+        """Positions of a memory's tokens, how keys of its grid turn, how many come before those."""
         dim, h, w = embedding.shape[1:]
         if self.perceiver is None:
             positions = sines_of_grid(h, w, self.times.shape[3], embedding).flatten(0, 1)
-            return positions, Turns.of_grid(h, w, dim, embedding)
+            return positions, Turns.of_grid(h, w, dim, embedding), 0
         side = self.perceiver.side
-        grid = Turns.of_grid(side, side, dim, embedding)
-        return self.perceiver.positions(), grid.after(len(self.perceiver.latents))
+        turns = Turns.of_grid(side, side, dim, embedding)
+        return self.perceiver.positions(), turns, len(self.perceiver.latents)
 
     def pointers(
         self, vectors: Float[Tensor, "N C"], present: Float[Tensor, " N"]

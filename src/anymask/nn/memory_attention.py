@@ -10,9 +10,11 @@ sum to 1, so its bias stays its bias:
 
     softmax(q k') (m V' + b) = (softmax(q k') m) V' + b
 
-All objects share the map, so the first layer's attention among its cells is made once.
+All objects share the map, so the first layer's attention among its cells is made once. Tokens of
+memories lie row by row, in a row frame by frame (`anymask.nn.memory_blocks` tells why).
 
-Letters: N objects, K cells, S tokens of memories and pointers, C channels, D channels of a memory.
+Letters: N objects, h w cells, K = h w, S tokens of memories and pointers, C channels, D channels of
+a memory.
 """
 
 from typing import NamedTuple, cast
@@ -22,25 +24,33 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from anymask.nn.rotary import Turns, projected_apart, turned
+from anymask.nn.memory_blocks import mix_blocks, mix_rows
+from anymask.nn.rotary import ApartLinear, Turns
 from anymask.nn.sines import sines_of_grid
 
 _POSITIONS = 0.1  # share of the positions in what the layers begin with
-# Queries and keys whose products exist at one time on a CPU: 2 MB, which stay near
-_QUERIES, _KEYS = 512, 1024
+_AT_ONCE = 1024  # cells that go through an MLP together: 8 MB of hidden values stay near
 
 
 class Tokens(NamedTuple):
-    """What is attended to: memories frame by frame, then pointers.
+    """What is attended to: memories, then pointers.
 
     `bias` is 0 where there is a token and -inf where there is none; None where all are there.
+    Memories are grids of cells that turn, or without a grid some tokens that do not (`still`) and
+    then a grid of one row of those that do.
     """
 
     seen: Float[Tensor, "N S D"]
     placed: Float[Tensor, "N S D"]  # with positions in space and time
     turns: Turns  # of the keys of one frame
     frames: int
+    still: int  # tokens of a frame before those of its grid
     bias: Float[Tensor, "N 1 S"] | None
+
+    @property
+    def inside(self) -> int:
+        """Tokens of all memories."""
+        return self.frames * (self.still + len(self.turns.x.cos) * len(self.turns.y.cos))
 
 
 class Projections(nn.Module):
@@ -53,29 +63,63 @@ class Projections(nn.Module):
         self.v_proj = nn.Linear(key_dim, dim)
         self.out_proj = nn.Linear(dim, dim)
 
-    def queries(self, x: Float[Tensor, "N K C"], turns: Turns) -> Float[Tensor, "N K C"]:
+    def queries(self, x: Float[Tensor, "N h w C"], turns: Turns) -> Float[Tensor, "N K C"]:
         """Queries, turned."""
-        return turned(projected_apart(self.q_proj, x), turns)
+        return turns.turned(ApartLinear.of(self.q_proj)(x)).flatten(1, 2)
 
-    def among(self, x: Float[Tensor, "N K C"], turns: Turns) -> Float[Tensor, "N K C"]:
+    def among(self, x: Float[Tensor, "N h w C"], turns: Turns) -> Float[Tensor, "N h w C"]:
         """Attention of cells to each other."""
-        keys = turned(projected_apart(self.k_proj, x), turns)
-        mixed = mix(self.queries(x, turns), keys, self.v_proj(x), None)
+        keys = turns.turned(ApartLinear.of(self.k_proj)(x)).flatten(1, 2)
+        mixed = mix(self.queries(x, turns), keys, self.v_proj(x).flatten(1, 2), None)
         out: Tensor = self.out_proj(mixed)
-        return out
+        return out.view(x.shape)
 
     def across(
-        self, x: Float[Tensor, "R K C"], turns: Turns, tokens: Tokens
-    ) -> Float[Tensor, "N K C"]:
+        self, x: Float[Tensor, "R h w C"], turns: Turns, tokens: Tokens
+    ) -> Float[Tensor, "N h w C"]:
         """Attention of cells to tokens."""
-        keys = projected_apart(self.k_proj, tokens.placed)
-        cells = len(tokens.turns.cos)
-        inside = tokens.frames * cells
-        spatial = torch.unflatten(keys[:, :inside], 1, (tokens.frames, cells))
-        keys = torch.cat([turned(spatial, tokens.turns).flatten(1, 2), keys[:, inside:]], dim=1)
-        mixed = mix(self.queries(x, turns), keys, tokens.seen, tokens.bias)
+        queries = self.queries(x, turns)
+        in_row = tokens.frames * len(tokens.turns.x.cos)
+        # where fewer share a row, turning the queries would cost more than it saves
+        shared = not tokens.still and in_row > x.shape[3] // 2
+        if x.is_cpu and shared and not torch.is_grad_enabled():
+            mixed = self.by_rows(queries, tokens)
+        else:
+            mixed = mix(queries, self.keys(tokens), tokens.seen, tokens.bias)
         out: Tensor = self.out_proj(self.v_proj(mixed))
-        return out
+        return torch.unflatten(out, 1, x.shape[1:3])
+
+    def keys(self, tokens: Tokens) -> Float[Tensor, "N S C"]:
+        """Keys of all tokens, those of grids turned."""
+        keys = ApartLinear.of(self.k_proj)(tokens.placed)
+        (width, height), inside = (len(axis.cos) for axis in tokens.turns), tokens.inside
+        spatial, others = keys[:, :inside], keys[:, inside:]
+        if tokens.still:
+            each = torch.unflatten(spatial, 1, (tokens.frames, -1))
+            first = each[:, :, : tokens.still]
+            grid = torch.unflatten(each[:, :, tokens.still :], 2, (height, width))
+            turned = tokens.turns.turned(grid).flatten(2, 3)
+            return torch.cat([torch.cat([first, turned], dim=2).flatten(1, 2), others], dim=1)
+        rows = torch.unflatten(spatial, 1, (height, tokens.frames, width)).transpose(1, 2)
+        turned = tokens.turns.turned(rows).transpose(1, 2)
+        return torch.cat([turned.flatten(1, 3), others], dim=1)
+
+    def by_rows(self, queries: Float[Tensor, "R K C"], tokens: Tokens) -> Float[Tensor, "N K D"]:
+        """`mix` of queries and tokens of whole grids, for a CPU."""
+        (width, height), inside = (len(axis.cos) for axis in tokens.turns), tokens.inside
+        layer, n = ApartLinear.of(self.k_proj), len(tokens.seen)
+        grid = (height, tokens.frames, width)
+        mixed = []
+        for i, query in enumerate(queries.expand(n, -1, -1)):
+            placed, seen = tokens.placed[i], tokens.seen[i]
+            rows = (
+                torch.unflatten(placed[:inside], 0, grid),
+                seen[:inside].view(height, -1, seen.shape[1]),
+            )
+            still = layer(placed[inside:]), seen[inside:]
+            bias = None if tokens.bias is None else tokens.bias[i]
+            mixed.append(mix_rows(query, rows, layer, tuple(tokens.turns), still, bias))
+        return torch.stack(mixed)
 
 
 class MemoryLayer(nn.Module):
@@ -89,12 +133,16 @@ class MemoryLayer(nn.Module):
         self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(dim) for _ in range(3))
 
     def forward(
-        self, x: Float[Tensor, "R K C"], turns: Turns, tokens: Tokens
-    ) -> Float[Tensor, "N K C"]:
+        self, x: Float[Tensor, "R h w C"], turns: Turns, tokens: Tokens
+    ) -> Float[Tensor, "N h w C"]:
         x = x + self.self_attn.among(self.norm1(x), turns)
         x = x + self.cross_attn.across(self.norm2(x), turns, tokens)
-        out: Tensor = x + self.lin2(F.relu(self.lin1(self.norm3(x))))
-        return out
+        return self.think(x.flatten(0, 2)).view(x.shape)
+
+    def think(self, x: Float[Tensor, "K C"]) -> Float[Tensor, "K C"]:
+        """The MLP, some cells at a time."""
+        done = [t + self.lin2(F.relu(self.lin1(self.norm3(t)))) for t in x.split(_AT_ONCE)]
+        return torch.cat(done)
 
 
 class MemoryAttention(nn.Module):
@@ -110,12 +158,11 @@ class MemoryAttention(nn.Module):
     ) -> Float[Tensor, "N C h w"]:
         dim, h, w = embedding.shape[1:]
         turns = Turns.of_grid(h, w, dim, embedding)
-        x = embedding[0].permute(1, 2, 0) + _POSITIONS * sines_of_grid(h, w, dim, embedding)
-        x = x.flatten(0, 1)[None]
+        x = embedding.permute(0, 2, 3, 1) + _POSITIONS * sines_of_grid(h, w, dim, embedding)
         for layer in cast(list[MemoryLayer], self.layers):
             x = layer(x, turns, tokens)
         normed: Tensor = self.norm(x)
-        return torch.unflatten(normed.transpose(1, 2), 2, (h, w))
+        return normed.permute(0, 3, 1, 2)
 
 
 def mix(
@@ -126,40 +173,12 @@ def mix(
 ) -> Float[Tensor, "N Q D"]:
     """Attention in one head: values of other widths than the keys, queries of all (R = 1) or each.
 
-    PyTorch's kernel for CPUs takes no values of another width, so that part of the work would be
-    wasted; there, unless gradients are wanted, blocks of products are made here.
+    PyTorch's kernel for CPUs takes no values of another width; there, unless gradients are wanted,
+    blocks of products are made here.
     """
     q = q.expand(len(k), -1, -1)
     if q.is_cpu and not torch.is_grad_enabled() and k.shape[2] != v.shape[2]:
         biases = [None] * len(k) if bias is None else list(bias)
-        each = zip(q, k, v, biases, strict=True)
-        return torch.stack([_mix_blocks(*one) for one in each])
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-
-
-def _mix_blocks(
-    q: Float[Tensor, "Q C"],
-    k: Float[Tensor, "S C"],
-    v: Float[Tensor, "S D"],
-    bias: Float[Tensor, "1 S"] | None,
-) -> Float[Tensor, "Q D"]:
-    """Attention block by block; sums so far are scaled to the largest product so far."""
-    q = q * q.shape[1] ** -0.5
-    values = v.split(_KEYS)
-    keys = [part.t() for part in k.split(_KEYS)]
-    biases = [None] * len(keys) if bias is None else list(bias.split(_KEYS, 1))
-    done = []
-    for some in q.split(_QUERIES):
-        top = some.new_full((len(some), 1), torch.finfo(some.dtype).min)
-        total = some.new_zeros(len(some), 1)
-        read = some.new_zeros(len(some), v.shape[1])
-        for key, value, extra in zip(keys, values, biases, strict=True):
-            products = some @ key if extra is None else torch.addmm(extra, some, key)
-            higher = torch.maximum(top, products.amax(1, keepdim=True))
-            shares = products.sub_(higher).exp_()
-            shrink = (top - higher).exp_()
-            total = total * shrink + shares.sum(1, keepdim=True)
-            read = torch.addmm(read * shrink, shares, value)
-            top = higher
-        done.append(read / total)
-    return torch.cat(done)
+        return torch.stack([mix_blocks(*one) for one in zip(q, k, v, biases, strict=True)])
+    heads = None if bias is None else bias[:, None]
+    return F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None], attn_mask=heads)[:, 0]

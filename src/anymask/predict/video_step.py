@@ -106,16 +106,17 @@ def maps(model: Model, pixels: UInt8[np.ndarray, "H W 3"], frame: Frame) -> Maps
 
 @torch.inference_mode()
 def track(model: Model, maps: Maps, recalls: Sequence[Recall]) -> list[Answer]:
-    """Follow objects onto a frame, each by what it recalls; nobody points at anything."""
-    network, answers = video_network(model), []
+    """Follow objects onto a frame, each by what it recalls; nobody points at anything.
+
+    One that recalls no memory is looked for as on a first frame.
+    """
+    network, answers = video_network(model), dict[int, Answer]()
     for some in _together(recalls, maps[0].is_cpu):
-        features = _features(model, maps, some)
-        nowhere = torch.zeros(len(some), 1, 2, device=model.device)
-        padding = torch.full((len(some), 1), -1, device=model.device)
-        asked = torch.cat([nowhere, nowhere], 1), torch.cat([padding, padding], 1)
+        features = _features(model, maps, [recalls[i] for i in some])
+        asked = _nowhere(len(some), model.device)
         found = network.answer(features, *asked, None)
-        answers += _chosen(model, found, multimask=True)
-    return answers
+        answers |= zip(some, _chosen(model, found, multimask=True), strict=True)
+    return [answers[i] for i in range(len(recalls))]
 
 
 @torch.inference_mode()
@@ -143,7 +144,7 @@ def prompt(
         What the object recalls where it was followed onto this frame.
     """
     network, where, limit = video_network(model), model.device, video_spec(model.variant).limit
-    features = network.forget(maps) if recall is None else _features(model, maps, [recall])
+    features = _features(model, maps, [Recall(spatial=()) if recall is None else recall])
     masks = None if before is None else before[None, None].to(where).clamp(-limit, limit)
     found = network.answer(features, points[None].to(where), labels[None].to(where), masks)
     return _chosen(model, found, multimask=not clear)[0]
@@ -158,9 +159,8 @@ def prompt_mask(model: Model, maps: Maps, masks: Bool[Tensor, "N S T"]) -> list[
     network, spec = video_network(model), video_spec(model.variant)
     given = masks[:, None].to(model.device, torch.float32)
     n, size = len(given), [side // model.variant.spec.mask_stride for side in given.shape[2:]]
-    nowhere = torch.zeros(n, 2, 2, device=model.device)
-    padding = torch.full((n, 2), -1, device=model.device)
-    _, _, vectors, present = network.answer(maps, nowhere, padding, network.coded(given))
+    asked = _nowhere(n, model.device)
+    _, _, vectors, present = network.answer(maps, *asked, network.coded(given))
     own = network.pointers(vectors[:, model.variant.outputs.clear], present)
     there = given.flatten(1).any(1)
     sure = torch.where(there, spec.sure, -spec.sure)
@@ -245,15 +245,28 @@ def bank_of(recalls: Sequence[Recall], device: torch.device) -> MemoryBank:
 
 
 def _features(model: Model, maps: Maps, recalls: Sequence[Recall]) -> Maps:
-    """Features of objects that recall something."""
-    return video_network(model).recall(maps, bank_of(recalls, model.device))
+    """Features of objects that recall something, or of those that recall nothing."""
+    network = video_network(model)
+    if not any(one.spatial for one in recalls):
+        return network.forget(maps)
+    return network.recall(maps, bank_of(recalls, model.device))
 
 
-def _together(recalls: Sequence[Recall], cpu: bool) -> list[list[Recall]]:
-    """Neighbours that are worked on together: all on a device that is fast at many, else one."""
-    if cpu:
-        return [[one] for one in recalls]
-    return [list(recalls)] if recalls else []
+def _nowhere(count: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """What stands for no points: one of padding, and the one that follows all points."""
+    return torch.zeros(count, 2, 2, device=device), torch.full((count, 2), -1, device=device)
+
+
+def _together(recalls: Sequence[Recall], cpu: bool) -> list[list[int]]:
+    """Objects that are worked on together: those that recall something, and the others.
+
+    On a CPU, which gains little by doing many at once, only histories of one length go together:
+    then nothing is padded.
+    """
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for i, one in enumerate(recalls):
+        groups.setdefault(one.counts if cpu else (min(1, len(one.spatial)),), []).append(i)
+    return list(groups.values())
 
 
 def _split(answers: Sequence[Answer], cpu: bool) -> list[list[Answer]]:
