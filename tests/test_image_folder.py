@@ -122,6 +122,13 @@ def test_i23_names_of_any_bytes_come_through(tmp_path):
     assert sorted(walked(tmp_path)[0]) == sorted(names)
 
 
+def test_a_shallow_walk_passes_folders_by(tmp_path):
+    touch(tmp_path / "2.jpg", tmp_path / "10.jpg", tmp_path / "inside" / "1.jpg")
+    (tmp_path / "link").symlink_to(tmp_path / "inside")
+    (tmp_path / "3.jpg").symlink_to(tmp_path / "2.jpg")
+    assert walked(tmp_path, deep=False) == (["2.jpg", "3.jpg", "10.jpg"], {})
+
+
 COUNT = """
 import sys
 from anymask.image import find_images

@@ -131,9 +131,7 @@ def folder_frames(root: Path, options: Options, rate: float | None) -> PictureFr
     folder = root / inner
     skipped: dict[str, tuple[str, int]] = {}  # code -> what was passed over first, how many
     names = []
-    for path, note in find_images(folder):
-        if path.parent != folder:
-            continue
+    for path, note in find_images(folder, deep=False):
         if note is None:
             names.append(path.name)
         else:

@@ -144,7 +144,8 @@ class VideoFile:
             self._held.append((self._at - 1, frame))
             most = _FORWARDS
             if hold:
-                most = max(most, _BACKWARDS_BYTES // (2 * frame.width * frame.height))
+                each = sum(plane.buffer_size for plane in frame.planes)
+                most = max(most, _BACKWARDS_BYTES // each)
             while len(self._held) > most:
                 self._held.popleft()
         return self._held[-1][1]

@@ -10,14 +10,15 @@ from anymask.image_sniff import SUFFIXES
 
 
 def find_images(
-    root: str | os.PathLike[str], follow: bool = False
+    root: str | os.PathLike[str], follow: bool = False, *, deep: bool = True
 ) -> Iterator[tuple[Path, Note | None]]:
     """Pictures below a folder by their suffix, in natural order: f2 before f10, folder by folder.
 
     Yields (path, None) for a picture and (path, note) for what is passed over: folders that cannot
     be read, links that lead nowhere and, unless `follow`, links to folders and out of `root`. With
-    `follow` a folder is entered once, however many links lead to it, so every walk ends. Memory is
-    that of the names in one folder, about 150 bytes each.
+    `follow` a folder is entered once, however many links lead to it, so every walk ends. Unless
+    `deep`, folders inside are passed by. Memory is that of the names in one folder, about 150 bytes
+    each.
 
     Raises
     ------
@@ -27,10 +28,10 @@ def find_images(
     top = Path(root)
     if not top.is_dir():
         raise ImageError("image-missing", "there is no such folder", where=str(top))
-    return _walk(top, follow)
+    return _walk(top, follow, deep)
 
 
-def _walk(top: Path, follow: bool) -> Iterator[tuple[Path, Note | None]]:
+def _walk(top: Path, follow: bool, deep: bool) -> Iterator[tuple[Path, Note | None]]:
     inside = os.path.realpath(top)
     entered: set[tuple[int, int]] = set()
     waiting: list[Iterator[tuple[Path, str]]] = [iter([(top, "folder")])]
@@ -38,6 +39,9 @@ def _walk(top: Path, follow: bool) -> Iterator[tuple[Path, Note | None]]:
         path, kind = next(waiting[-1], (top, "end"))
         if kind == "end":
             waiting.pop()
+            continue
+        inner = kind == "folder" or (kind == "link" and path.is_dir())
+        if inner and not deep and path != top:
             continue
         if kind == "link":
             kind, note = _behind_link(path, inside, follow)
