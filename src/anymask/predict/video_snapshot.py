@@ -143,9 +143,10 @@ def _needed(
     """What of a followed frame's memory can still be attended to going on: all, a part, nothing."""
     rules = engine.how.rules
     away = 0 if lane.last is None else (lane.last - memory.frame) * (-1 if reverse else 1) + 1
-    if 0 < away <= rules.window:
+    # one more: what the last frame attended to is needed if somebody corrects it
+    if 0 < away <= rules.window + 1:
         return memory
-    if 0 < away <= rules.reach(engine.count):
+    if 0 < away <= rules.reach(engine.count) + 1:
         return replace(memory, spatial=memory.spatial[:0], logits=memory.logits[:0, :0])
     return None
 
