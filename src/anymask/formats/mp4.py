@@ -225,7 +225,7 @@ class Mp4Writer:
                 self._av.codec.Codec(name, "w")
                 return name
         raise OutputError(
-            "video-encoder", "this FFmpeg can write no MP4 video", hint="pip install 'av>=14'"
+            "video-encoder", "this FFmpeg can write no MP4 video", hint="pip install 'av>=17'"
         )
 
     @contextlib.contextmanager
