@@ -15,7 +15,7 @@ from anymask.train.checks import check_config
 from anymask.train.config import Optim
 from anymask.train.decoding import Asked, decode_by_group, decode_together, grouped
 from anymask.train.feed import Feed, plan_of
-from anymask.train.losses import Losses
+from anymask.train.losses import Losses, total_loss
 from anymask.train.recipes import choose_trained, factor_of, recipe_of, row_of
 from anymask.train.rounds import encoded, normalised, step_loss
 from anymask.train.run import new_network, teaching_of
@@ -155,6 +155,25 @@ def test_bfloat16_is_for_the_encoder_and_changes_little(photos, tmp_path):
     assert (half - full).abs().mean() < 0.03 * full.abs().mean()
     losses = [f["loss"] for f in go(run, drawer_for(config, photos), tmp_path / "state")]
     assert len(losses) == 4 and np.isfinite(losses).all()
+
+
+@pytest.mark.parametrize("name", ["nano", *NETWORKS])
+def test_what_a_step_computes_is_on_the_networks_device(photos, name):
+    """Tensors without values refuse to be mixed with those of the CPU, as those of a GPU do."""
+    part = StepKind(views=2, prompts=2, side=64, window=32)
+    config = nano_config(kinds=(part,), shares=()) if name == "nano" else None
+    config = config or small_config(**NETWORKS[name])
+    teaching = teaching_of(config, Alone(CPU))
+    network = new_network(config).to("meta")
+    batch = Feed(drawer_for(config, photos), config, [0]).draw(plan_of(config, 0), 0).batch
+    features = encoded(network, batch, teaching)
+    truth = batch.truth.to("meta")
+    for previous in (None, truth if teaching.row.spec.mask_prompts else None):
+        asked = Asked(batch.points, batch.labels, previous)
+        logits, scores = teaching.recipe.decode(network, features, asked, teaching.row.spec)
+        flat, known, single = logits.flatten(0, 1), scores.flatten(0, 1), truth[..., 0, 0].flatten()
+        loss, iou = total_loss(flat, known, truth.flatten(0, 1), single, teaching.losses)
+        assert loss.device == iou.device == torch.device("meta")
 
 
 def test_a_precision_that_there_is_not_is_named():
