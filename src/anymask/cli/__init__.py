@@ -143,9 +143,14 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         name="train",
-        summary="Train nano on photos with masks, or go on with a run.",
+        summary="Train a network on photos with masks, or go on with a run.",
         function="train",
-        examples=("configs/nano.toml --minutes 60",),
+        examples=(
+            "configs/nano.toml --minutes 60",
+            "configs/small-sam.toml --set 'data=[\"annotations.json\"]'",
+            "configs/nano.toml --pack parts",
+            "configs/nano.toml --bundle nano.safetensors",
+        ),
     ),
     Command(
         name="finetune",
