@@ -18,7 +18,10 @@ class Run:
     def __init__(self, **settings):
         how = settings.pop("how", Following())
         self.work, self.told = FakeWork(), {}
-        self.engine = Engine(self.work, how, self.tell, count=COUNT, **settings)
+        self.engine = Engine(self.work, how, self.tell, self.knows, count=COUNT, **settings)
+
+    def knows(self, object_id, frame):
+        return (object_id, frame) in self.told
 
     def tell(self, object_id, frame, memory):
         if memory is None:
@@ -166,9 +169,77 @@ def test_memory_stays_within_its_bound_and_what_was_let_go_of_is_found_again():
     assert small.told == large.told
     lane = small.engine.tracks[1].lane(False)
     whole = [f for f, memory in lane.memories.items() if memory.spatial.numel()]
-    assert sorted(whole) == list(range(17, 23))
-    assert min(lane.memories) == 22 - 14
+    assert sorted(whole) == list(range(16, 23))
+    assert min(lane.memories) == 22 - 15
     assert len(large.engine.tracks[1].lane(False).memories) == 21
+
+
+def test_what_came_from_prompts_that_were_taken_back_is_attended_to_no_more():
+    run, fresh = Run(), Run()
+    run.prompt(1, 0)
+    run.go(0, 9)
+    run.engine.clear(1, 0)
+    for one in (run, fresh):
+        one.prompt(1, 5, x=3.0)
+        one.go(0, 12)
+    assert run.told == fresh.told and min(frame for _, frame in run.told) == 5
+
+
+def test_a_prompt_given_anew_after_a_pass_is_answered_as_before_it():
+    run, fresh = Run(), Run()
+    run.prompt(1, 0)
+    run.go(0, 9)
+    fresh.prompt(1, 0)
+    for one in (run, fresh):
+        one.prompt(1, 0, x=3.0)
+        one.go(0, 9)
+    assert run.told == fresh.told
+
+
+def test_a_pass_that_begins_behind_an_edit_makes_up_for_what_it_skips():
+    run, fresh = Run(), Run()
+    for one in (run, fresh):
+        one.prompt(1, 0)
+        one.go(0, 9)
+        one.prompt(1, 2, x=3.0)
+    run.go(8, 12)
+    fresh.go(0, 12)
+    assert all(run.told[1, f] == fresh.told[1, f] for f in range(8, 13))
+
+
+def test_results_that_were_let_go_of_are_told_again_from_memory_or_followed_again():
+    run = Run()
+    run.prompt(1, 2)
+    run.go(2, 9)
+    run.go(2, 0, reverse=True)
+    before, looks = dict(run.told), len(run.work.looked)
+    run.told.clear()
+    run.go(0, 9)
+    assert run.told == before and len(run.work.looked) == looks
+    run.told.clear()
+    for lane in run.engine.tracks[1].lanes:
+        lane.memories.clear()
+    run.go(0, 9)
+    assert run.told == before and len(run.work.looked) > looks
+
+
+def test_the_last_frame_can_be_corrected_by_what_is_kept_for_the_next():
+    small, large = Run(keep_bytes=0), Run(keep_bytes=None)
+    for run in (small, large):
+        run.prompt(1, 0)
+        run.go(0, 20)
+        run.work.looked.clear()
+        run.prompt(1, 20, x=3.0)
+        assert run.work.looked == [20]
+    assert small.told == large.told
+
+
+def test_a_prompt_on_a_frame_that_cannot_be_read_makes_no_object():
+    run = Run()
+    run.work.maps = lambda frame: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        run.prompt(1, 0)
+    assert not run.engine.tracks
 
 
 def test_a_stream_keeps_the_last_prompted_frames_alone():

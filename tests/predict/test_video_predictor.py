@@ -158,6 +158,13 @@ def test_a_stream_can_be_corrected_on_its_newest_frame_alone():
             stream.prompt(2, 1, points=POINT)
         with pytest.raises(VideoError, match="frame-missing"):
             stream.prompt(10, 1, points=POINT)
+        for frame in [*CLIP[10:], *CLIP[:10]]:
+            stream.step(frame)
+        assert stream.prompt(25, 1, points=[[30, 30]], labels=[0]).frame == 25
+        assert stream.clear(25, 1).presence[0] > 0
+        with pytest.raises(VideoError, match="frame-gone"):
+            stream.clear(8, 1)
+        assert stream.step(CLIP[0]).frame == 26
 
 
 @pytest.mark.parametrize("together", [1, 2, 16])

@@ -68,10 +68,16 @@ class Core:
         self._gone: set[int] = set()
         self._newest = -1  # id
         self._most = how.rules.max_prompted if stream else None
+        self._results = Results(size, keep_bytes // 4)
         self._engine = Engine(
-            work, how, self._tell, count=count, keep_bytes=keep_bytes, at_once=at_once
+            work,
+            how,
+            self._tell,
+            self._results.has,
+            count=count,
+            keep_bytes=keep_bytes,
+            at_once=at_once,
         )
-        self._results = Results(size, keep_bytes // 4, self._engine.stale)
 
     @property
     def engine(self) -> Engine:

@@ -14,6 +14,7 @@ from anymask.predict.video_tracks import Following, Lane, Track, Waiting
 from anymask.predict.video_work import Points, Shape, Work
 
 Tell = Callable[[int, int, FrameMemory | None], None]
+Told = Callable[[int, int], bool]
 Key = tuple[int, bool, int]  # object, going back, frame
 
 
@@ -29,6 +30,8 @@ class Engine:
     tell
         Called with an object's id, a frame and the memory of it whenever that is new; or with None
         where nothing is known any more.
+    told
+        Whether what was told of an object and a frame is still known.
     count
         Frames of the video, None where nobody knows.
     keep_bytes
@@ -43,6 +46,7 @@ class Engine:
         work: Work,
         how: Following,
         tell: Tell,
+        told: Told,
         *,
         count: int | None = None,
         keep_bytes: int | None = None,
@@ -52,7 +56,7 @@ class Engine:
         self.how = how
         self.count = count
         self.tracks: dict[int, Track] = {}
-        self._tell = tell
+        self._tell, self._told = tell, told
         self._at_once = at_once
         self._ledger: Ledger[Key] = Ledger(keep_bytes, self._shrink)
 
@@ -64,21 +68,36 @@ class Engine:
 
     def prompt(self, object_id: int, frame: int, asked: Points | Shape) -> None:
         """Answer a prompt; the next pass takes the answer up."""
-        track = self.track(object_id)
+        known = object_id in self.tracks
+        try:
+            memory, prompted = self._asked(self.track(object_id), frame, asked)
+        except BaseException:  # a frame that cannot be read makes no object
+            if not known:
+                del self.tracks[object_id]
+            raise
+        track = self.tracks[object_id]
+        track.waiting[frame] = Waiting(memory=memory, prompted=prompted)
+        track.edited(frame)
+        self._tell(object_id, frame, memory)
+
+    def _asked(self, track: Track, frame: int, asked: Points | Shape) -> tuple[FrameMemory, bool]:
+        """The answer to a prompt, and whether its frame becomes a prompted one."""
+        causal = self.how.causal
         correction = track.follows(frame)
         reverse = correction and frame in track.back
-        if self.how.causal:
-            others = [f for f in track.waiting if f != frame]
-            if others:
+        if causal:
+            if any(at != frame for at in track.waiting):
                 self._take_up(track)
+            correction = correction and self._reached(track, frame, reverse)
             if correction and not self._whole(track.memory(frame)):
-                self._follow(frame, reverse, [track])
+                self._follow(frame, reverse, [track])  # what its maker sees
         before, recall = None, None
         if isinstance(asked, Points):
-            known = track.memory(frame)
+            shown = correction or frame in track.waiting or frame in track.prompted
+            known = track.memory(frame) if shown or not causal else None
             before = None if known is None else known.logits
             if correction:
-                self._restore(frame, reverse, [track])
+                self._restore(frame, reverse, [track], stale=True)
                 recall = self._recall(track, frame, reverse)
         maps = self.work.maps(frame)
         if recall is not None and not recall.spatial:
@@ -87,10 +106,7 @@ class Engine:
         if self.how.mend is not None:
             answer = replace(answer, logits=self.how.mend(answer.logits))
         (memory,) = self.work.memorise(maps, [answer], frame, prompted=True, binary=self.how.binary)
-        prompted = not correction or self.how.corrections == "prompted"
-        track.waiting[frame] = Waiting(memory=memory, prompted=prompted)
-        track.edited(frame)
-        self._tell(object_id, frame, memory)
+        return memory, not correction or self.how.corrections == "prompted"
 
     def clear(self, object_id: int, frame: int) -> None:
         """Forget the prompts of an object on a frame.
@@ -111,12 +127,14 @@ class Engine:
                 lane.memories[frame] = memory
                 lane.followed.drop(frame)
             return
+        self._take_up(track)
         reverse = frame in track.back
-        if track.follows(frame) and self._reached(track, frame, reverse):
+        known = track.follows(frame) and self._reached(track, frame, reverse)
+        for gone in track.unreached():
+            self._tell(object_id, gone, None)
+        if known:
             self._follow(frame, reverse, [track])
         else:
-            for lane in track.lanes:
-                lane.followed.drop(frame)
             self._tell(object_id, frame, None)
 
     def remove(self, object_id: int) -> None:
@@ -131,25 +149,40 @@ class Engine:
 
     def pass_over(self, frame: int, *, reverse: bool) -> None:
         """Bring all objects up to date on a frame."""
-        waiting = []
+        ways: dict[bool, list[Track]] = {reverse: [], not reverse: []}
         for track in self.tracks.values():
             if frame in track.prompted or frame in track.fixed:
                 track.passed(frame, reverse)
                 self._tell(track.object_id, frame, track.memory(frame))
-            elif not self.how.causal:
-                waiting.append(track)
-            elif frame in track.lane(reverse).fresh:
-                continue
-            elif self._reached(track, frame, reverse):
-                waiting.append(track)
-            elif not self._reached(track, frame, not reverse):
-                self._tell(track.object_id, frame, None)  # prompts that it came from are gone
-        self._follow(frame, reverse, waiting)
+            elif not self.how.causal or self._to_follow(track, frame, reverse):
+                ways[reverse].append(track)
+            elif not self._reached(track, frame, reverse) and self._to_follow(
+                track, frame, not reverse, again=True
+            ):
+                ways[not reverse].append(track)
+        for way, tracks in ways.items():
+            self._follow(frame, way, tracks)
 
     def hold(self, object_id: int, memory: FrameMemory, *, reverse: bool) -> None:
         """Keep the memory of a followed frame that was found by an earlier session."""
         self.track(object_id).lane(reverse).memories[memory.frame] = memory
         self._ledger.put((object_id, reverse, memory.frame), _bytes(memory))
+
+    def _to_follow(self, track: Track, frame: int, reverse: bool, *, again: bool = False) -> bool:
+        """Whether an object is to be followed onto a frame that was not pointed at.
+
+        ``again`` is for those that were: not where that is still to be done.
+        """
+        lane = track.lane(reverse)
+        if frame in lane.fresh:
+            if self._told(track.object_id, frame):
+                return False
+            memory = lane.memories.get(frame)
+            if self._whole(memory):
+                self._tell(track.object_id, frame, memory)
+                return False
+            return True
+        return not again and self._reached(track, frame, reverse)
 
     def forget_prompted(self, most: int) -> None:
         """Let go of all but the last prompted frames of each object: nobody goes back."""
@@ -163,16 +196,11 @@ class Engine:
         self.tracks.clear()
         self._ledger.drop_where(lambda key: True)
 
-    def stale(self, object_id: int, frame: int) -> None:
-        """What was told of a frame is lost: the next pass is to follow the object there again."""
-        if object_id in self.tracks:
-            for lane in self.tracks[object_id].lanes:
-                lane.fresh.drop(frame)
-
     def _take_up(self, track: Track) -> None:
         track.take_up(self.how.corrections)
 
-    def _reached(self, track: Track, frame: int, reverse: bool) -> bool:
+    @staticmethod
+    def _reached(track: Track, frame: int, reverse: bool) -> bool:
         """Whether a prompt lies behind a frame."""
         return any(_behind(p, frame, reverse) for p in track.prompted)
 
@@ -218,12 +246,18 @@ class Engine:
         self._ledger.put((track.object_id, reverse, frame), _bytes(memory))
         self._tell(track.object_id, frame, memory)
 
-    def _restore(self, frame: int, reverse: bool, tracks: Sequence[Track]) -> None:
-        """Follow again where memories that a frame attends to were let go of."""
+    def _restore(
+        self, frame: int, reverse: bool, tracks: Sequence[Track], *, stale: bool = False
+    ) -> None:
+        """Follow again where memories that a frame attends to were let go of.
+
+        So it is where an edit came before them, unless `stale` ones will do: for a correction,
+        which is made of what its maker sees.
+        """
         if not self.how.causal:
             return
         step = -1 if reverse else 1
-        firsts = {t.object_id: self._missing(t, frame, reverse) for t in tracks}
+        firsts = {t.object_id: self._missing(t, frame, reverse, stale) for t in tracks}
         far = [first for first in firsts.values() if first is not None]
         if not far:
             return
@@ -233,11 +267,11 @@ class Engine:
             for track in tracks:
                 first = firsts[track.object_id]
                 begun = first is not None and (first == at or _behind(first, at, reverse))
-                if begun and at not in track.prompted and self._reached(track, at, reverse):
+                if begun and at in track.lane(reverse).followed and at not in track.prompted:
                     some.append(track)
             self._follow(at, reverse, some)
 
-    def _missing(self, track: Track, frame: int, reverse: bool) -> int | None:
+    def _missing(self, track: Track, frame: int, reverse: bool, stale: bool) -> int | None:
         """The frame from which an object must be followed again to know what a frame attends to."""
         lane, first = track.lane(reverse), None
         at = frame
@@ -245,7 +279,9 @@ class Engine:
             lost = [
                 f
                 for f in self._attended(at, reverse)
-                if f in lane.followed and f not in track.prompted and not self._kept(lane, f, at)
+                if f in lane.followed
+                and f not in track.prompted
+                and not (self._kept(lane, f, at) and (stale or f in lane.fresh))
             ]
             if not lost:
                 return first
@@ -277,9 +313,10 @@ class Engine:
             return 0
         memory, rules = lane.memories[frame], self.how.rules
         away = 0 if lane.last is None else (lane.last - frame) * (-1 if reverse else 1) + 1
-        if 0 < away <= rules.window:
+        # what the last frame attended to is needed too: somebody may correct it
+        if 0 < away <= rules.window + 1:
             return _bytes(memory)
-        if 0 < away <= rules.reach(self.count):
+        if 0 < away <= rules.reach(self.count) + 1:
             if self._whole(memory):
                 memory = replace(
                     memory,
@@ -293,8 +330,8 @@ class Engine:
 
 
 def _behind(one: int, frame: int, reverse: bool) -> bool:
-    """Whether a frame lies behind another in a direction of travel, or is it."""
-    return one >= frame if reverse else one <= frame
+    """Whether a frame lies behind another in a direction of travel."""
+    return one > frame if reverse else one < frame
 
 
 def _found(track: Track, lane: Lane, frame: int) -> FrameMemory:

@@ -1,6 +1,6 @@
 """What was found on each frame, as run lengths under a bound: masks for those who ask."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,16 +41,11 @@ class Results:
         (H, W) of the frames, px.
     keep_bytes
         Bound of what is kept.
-    lost
-        Called with object and frame when a result is let go of.
     """
 
-    def __init__(
-        self, size: tuple[int, int], keep_bytes: int, lost: Callable[[int, int], None]
-    ) -> None:
+    def __init__(self, size: tuple[int, int], keep_bytes: int) -> None:
         self.size = size
         self._found: dict[tuple[int, int], Found] = {}
-        self._lost = lost
         self._ledger: Ledger[tuple[int, int]] = Ledger(keep_bytes, self._shrink)
         self._nothing = encode_rle(np.zeros(size, bool))
         self._shown = -1  # the frame that was asked for last: it stays
@@ -68,6 +63,10 @@ class Results:
         key = (object_id, frame)
         self._found[key] = Found(rle=rle, score=score, presence=presence)
         self._ledger.put(key, len(rle["counts"]) + _RECORD)
+
+    def has(self, object_id: int, frame: int) -> bool:
+        """Whether a result is kept."""
+        return (object_id, frame) in self._found
 
     def drop(self, object_id: int, frame: int) -> None:
         """A result is none any more."""
@@ -103,7 +102,6 @@ class Results:
         if key[1] == self._shown:
             return len(found.rle["counts"]) + _RECORD
         del self._found[key]
-        self._lost(*key)
         return 0
 
 

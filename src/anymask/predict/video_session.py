@@ -168,9 +168,14 @@ class VideoSession:
         ------
         PromptError
             ``object-unknown``.
+        VideoError
+            ``frame-missing``; ``frame-gone``: of a stream only what was pointed at on the newest
+            frame can be taken back.
         """
         core = self._known()
         self._check_frame(frame)
+        if self._pushed is not None:
+            self._pushed.get(frame)
         self._aim(None)
         core.clear(Cleared(frame=frame, object_id=core.known(object_id)))
         return core.masks(frame)

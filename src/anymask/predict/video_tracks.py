@@ -137,6 +137,19 @@ class Track:
         for reverse, lane in enumerate(self._lanes):
             lane.fresh.drop_beyond(frame, reverse=bool(reverse))
 
+    def unreached(self) -> list[int]:
+        """Forget what was found where no prompt lies behind any more; these frames."""
+        gone: set[int] = set()
+        for reverse, lane in enumerate(self._lanes):
+            ends = (min, max)[reverse](self.prompted, default=None)
+            lost = [f for f in lane.followed if ends is None or (f > ends if reverse else f < ends)]
+            for frame in lost:
+                lane.memories.pop(frame, None)
+                lane.followed.drop(frame)
+                lane.fresh.drop(frame)
+            gone.update(lost)
+        return sorted(f for f in gone if not self.follows(f) and f not in self.prompted)
+
     def memory(self, frame: int) -> FrameMemory | None:
         """What is kept of a frame: the newest answer to a prompt, else of what was followed."""
         if frame in self.waiting:

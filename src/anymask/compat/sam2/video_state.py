@@ -40,7 +40,7 @@ class VideoState(Mapping[str, Any]):
 
     def reset(self) -> None:
         """Forget all objects."""
-        self.engine = Engine(self.work, self.how, _told_nobody, count=self.count)
+        self.engine = Engine(self.work, self.how, _tell_nobody, _always, count=self.count)
         self.numbers: dict[Hashable, int] = {}  # by the caller's id
         self.points.clear()
         self.masked.clear()
@@ -119,5 +119,10 @@ class VideoState(Mapping[str, Any]):
         return len(list(iter(self)))
 
 
-def _told_nobody(object_id: int, frame: int, memory: object) -> None:
+def _tell_nobody(object_id: int, frame: int, memory: object) -> None:
     """Memories are all kept, so nobody needs to be told of them."""
+
+
+def _always(object_id: int, frame: int) -> bool:
+    """Whether it is known what was told."""
+    return True
