@@ -25,6 +25,7 @@ def detail_plots(masks: Sequence[Judged]) -> tuple[Plot, ...]:
             title=f"Mean IoU after each click, {len(masks)} masks",
             x_label="clicks",
             y_label="mean IoU",
+            whole=True,
             series=(
                 Series(label="clicks", x=clicks, y=tuple(after)),
                 Series(label="box", x=(1, max(2, len(after))), y=(box, box)),

@@ -46,6 +46,8 @@ class Plot:
         What is shown.
     ticks
         Names for x of 0, 1, ...; none keeps numbers.
+    whole
+        x are whole numbers.
     unit
         Both axes go from 0 to 1 and have a diagonal where the two are equal.
     x_range, y_range
@@ -58,6 +60,7 @@ class Plot:
     y_label: str
     series: tuple[Series, ...]
     ticks: tuple[str, ...] = ()
+    whole: bool = False
     unit: bool = False
     x_range: tuple[float, float] | None = None
     y_range: tuple[float, float] | None = (0.0, 1.0)
@@ -108,6 +111,8 @@ def _fill(axes: Any, plot: Plot) -> None:
         axes.plot([0, 1], [0, 1], color="#94a3b8", linewidth=1, linestyle="--")
         axes.set_xlim(0, 1)
         axes.set_aspect("equal")
+    if plot.whole:
+        axes.xaxis.get_major_locator().set_params(integer=True)
     if plot.ticks:
         slanted = max(map(len, plot.ticks)) > 12 and len(plot.ticks) > 4
         axes.set_xticks(
