@@ -217,6 +217,7 @@ def test_o02_files_in_the_way_are_refused_before_the_model_is_loaded(
         (["--point", "0:10,20", "--text", "cat", "--json"], 2, "words find their objects alone"),
         (["--text", " ", "--json"], 3, "text-empty"),
         (["--point", "0:10,20", "--model", "nanno", "--json"], 2, "unknown-model"),
+        (["--point", "0:10,20", "--model", "sam-vit-b", "--json"], 4, "no-video"),
         (["--point", "0:10,20", "--pooint", "1", "--json"], 2, "--point"),
         (["--point", "0:1,2", "--object", "a", "--point", "0:3,4", "--json"], 2, "each name needs"),
     ],

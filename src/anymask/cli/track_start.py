@@ -244,8 +244,10 @@ class Start:
         """All frames; the exit code."""
         from anymask.variants import variant
 
-        if self.model is not None:
-            variant(self.model)  # an unknown one is refused at once
+        if self.model is not None and variant(self.model).video is None:  # or an unknown one
+            from anymask.model_video import video_spec
+
+            video_spec(variant(self.model))  # says what is wrong
         run = TrackRun(
             video=self.video,
             folder=None if self.output is None else self._folder,
