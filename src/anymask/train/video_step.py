@@ -43,7 +43,8 @@ def sample_loss(
     kept = [memory.remember(_frame(every, 0), given[:, None])]
     n = len(first)
     points, labels = torch.zeros(n, 1, 2), torch.full((n, 1), -1)
-    losses, facts = [], []
+    losses: list[Tensor] = []
+    figures: list[Tensor] = []
     for t in range(1, len(sample.frames)):
         maps = _frame(every, t)
         recent = range(max(1, t - last_row), t)
@@ -61,14 +62,14 @@ def sample_loss(
             iou = soft_iou(answer, truth[t])[:, 0] * here
             rough_iou = soft_iou(guess, truth[t])[:, 0] * here
             right = (seen == here).float()
-            facts.append((iou.sum(), rough_iou.sum(), here.sum(), right.mean()))
+            figures.append(torch.stack([iou.sum(), rough_iou.sum(), here.sum(), right.mean()]))
         # what was predicted is not taught by later frames, but the code that is made of it is
         shown = answer.detach().sigmoid() * seen[:, None, None, None]
         for i in np.flatnonzero(rng.random(n) < drift):
             shown[i, 0] = torch.from_numpy(drifted(shown[i, 0].numpy(), rng))
         kept.append(memory.remember(maps, shown))
-    best, guessed, count, right = (float(sum(f)) for f in zip(*facts, strict=True))
-    told = {"right": right / len(facts)}
+    best, guessed, count, known = torch.stack(figures).sum(0).tolist()
+    told: dict[str, float] = {"right": known / len(figures)}
     if count:
         told |= {"iou": best / count, "guess": guessed / count}
     return torch.stack(losses).mean(), told
