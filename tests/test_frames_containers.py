@@ -1,10 +1,12 @@
 """Every kind of file in the list of readers is read, whole, cut off, and by index (rows V1, V5)."""
 
+import io
 import random
 import zlib
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from anymask.errors import VideoError
 from anymask.frames import open_frames
@@ -79,3 +81,35 @@ def test_v05_a_recording_in_fragments_is_read_as_far_as_it_goes():
     ):
         good.extend(zlib.crc32(pixels) for pixels in frames)
     assert 10 < len(good) < 30 and good == expected[: len(good)]
+
+
+def test_a_codec_whose_name_is_no_text_is_read_and_an_unknown_one_is_named():
+    data = video(moving(5, (32, 48)), form="3gp", codec="mpeg4")
+    with open_frames(data.replace(b"mp4v", b"mp\xe64")) as frames:
+        assert frames.counted() == 5
+    data = video(moving(5, (32, 48)), options={"bf": "0"})
+    with pytest.raises(VideoError, match=r"^video-(codec|broken)"):
+        open_frames(data.replace(b"avc1", b"zzzz").replace(b"avcC", b"zzzZ"))
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG"])
+@pytest.mark.parametrize("seed", range(6))
+def test_v05_the_good_frames_of_a_damaged_animation_are_the_same_in_any_order(kind: str, seed: int):
+    chance, file = np.random.default_rng(seed), io.BytesIO()
+    pictures = [Image.fromarray(pixels) for pixels in moving(8)]
+    pictures[0].save(file, kind, save_all=True, append_images=pictures[1:], duration=50)
+    data = bytearray(file.getvalue())
+    for at in chance.integers(len(data) // 4, len(data), 3):
+        data[at] = chance.integers(0, 256)
+    good: list[int] = []
+    try:
+        with open_frames(bytes(data)) as frames:
+            try:
+                good.extend(zlib.crc32(pixels) for pixels in frames)
+            except VideoError as error:
+                assert error.code == "video-truncated" and f"frame {len(good)}" in str(error)
+            assert frames.count == len(good)
+            back = [zlib.crc32(frames.read(i)) for i in reversed(range(len(good)))]
+            assert back == good[::-1]
+    except VideoError as error:
+        assert error.code in ("video-broken", "video-not") and not good

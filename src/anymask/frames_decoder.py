@@ -85,6 +85,14 @@ class Decoder:
         """The video stream that is decoded."""
         return self._stream
 
+    @property
+    def codec_tag(self) -> str:
+        """What the container calls the codec, such as ``avc1``; nothing where that is no text."""
+        try:
+            return str(self._stream.codec_context.codec_tag)
+        except UnicodeDecodeError:
+            return ""
+
     def restart(self) -> None:
         """Begin at the first frame.
 
@@ -130,14 +138,15 @@ class Decoder:
                 where=self._where,
                 hint="give a file with a video stream",
             )
-        self._stream = max(streams, key=lambda s: s.width * s.height)
-        if self._stream.codec_context is None:
+        known = [s for s in streams if s.codec_context is not None]
+        if not known:
             raise VideoError(
                 "video-codec",
                 "this FFmpeg has no decoder for its video",
                 where=self._where,
                 hint="convert it to H.264 with a video tool",
             )
+        self._stream = max(known, key=lambda s: s.width * s.height)
 
     def seek(self, pts: int) -> None:
         """Go to the key frame at or before a time; what comes next may still be before it."""

@@ -257,7 +257,7 @@ class VideoFile:
 
     def _remark(self, frame: "VideoFrame") -> None:
         """Notes of what is not shown as it is meant; an error where it cannot be shown."""
-        refuse_dolby(self._decoder.stream.codec_context.codec_tag, frame, self.where)
+        refuse_dolby(self._decoder.codec_tag, frame, self.where)
         if is_hdr(frame):
             self.notes["video-hdr"] = Note(
                 "video-hdr", "high dynamic range: what is brighter than ordinary white became white"

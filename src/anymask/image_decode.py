@@ -74,7 +74,7 @@ def decode(file: BinaryFile, options: Options, notes: Notes, where: str | None) 
         )
     if promised not in (None, kind):
         notes["image-suffix"] = Note("image-suffix", f"its name says {promised}, it holds {kind}")
-    with _quiet():
+    with quiet():
         claimed = claimed_size(file, head, kind)
         if claimed is not None:
             options.check_size(claimed[1], claimed[0], where)
@@ -88,7 +88,7 @@ def decode(file: BinaryFile, options: Options, notes: Notes, where: str | None) 
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """No warnings of Pillow: what matters becomes an error or a note.
 
     `warnings.catch_warnings` swaps the filters of the whole process, so threads lose each other's.
