@@ -80,7 +80,7 @@ def video_spec(row: Variant) -> VideoSpec:
     Raises
     ------
     CheckpointError
-        ``no-video``: nothing.
+        ``no-video``: nothing; ``video-size``: its input size serves images alone.
     """
     if row.video is None:
         raise CheckpointError(
@@ -88,6 +88,13 @@ def video_spec(row: Variant) -> VideoSpec:
             f"{row.name} knows images alone",
             given=row.name,
             hint="take one with a memory, such as sam2.1-tiny",
+        )
+    if row.spec.side % row.video.step:
+        raise CheckpointError(
+            "video-size",
+            f"{row.name} follows objects at sizes in steps of {row.video.step} px only",
+            given=row.spec.side,
+            hint="load it with another size; images take this one",
         )
     return row.video
 

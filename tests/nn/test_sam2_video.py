@@ -5,7 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from anymask.errors import CheckpointError
 from anymask.model import Model
+from anymask.model_video import maps_of, video_spec
 from anymask.nn.memory import Memory, MemoryBank
 from anymask.nn.memory_attention import mix
 from anymask.nn.memory_blocks import gathered, mix_blocks, plain_blocks
@@ -20,6 +22,7 @@ from anymask.predict.video_step import (
     track,
 )
 from anymask.variant_sam2 import SAM2_ROWS
+from anymask.variant_sizes import sized
 
 SIDE, DIM, WIDTH = 128, 64, 16  # 8 x 8 cells; channels of maps and of memories
 TRUNK = {
@@ -50,7 +53,8 @@ def model_of(kind: str) -> Model:
         for parameter in network.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.1)
     row = SAM2_ROWS[-1 if kind == "edgetam" else 0]
-    return Model(network, replace(row, spec=replace(row.spec, side=SIDE)))
+    video = replace(row.video, step=SIDE)
+    return Model(network, replace(row, spec=replace(row.spec, side=SIDE), video=video))
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -249,6 +253,29 @@ def test_masks_that_somebody_made_are_remembered_as_in_or_out(model, maps):
     bold = replace(faint, logits=faint.logits * 1e4)
     faint, bold = (memorise(model, maps, [one], 0, prompted=True)[0] for one in (faint, bold))
     assert torch.equal(faint.spatial, bold.spatial)
+
+
+def test_an_input_size_that_a_perceivers_windows_do_not_fit_is_refused():
+    for row, size, fits in ((SAM2_ROWS[0], 544, True), (SAM2_ROWS[-1], 544, False)):
+        other = sized(row, size)
+        if fits:
+            assert video_spec(other) is other.video
+            continue
+        with pytest.raises(CheckpointError) as caught:
+            video_spec(other)
+        assert caught.value.code == "video-size" and "256" in str(caught.value)
+        assert video_spec(sized(row, 512)).step == 256
+
+
+@torch.inference_mode()
+def test_an_encoder_in_halves_serves_videos_too():
+    model = model_of("2.1")
+    model.network.encoder.bfloat16()
+    pixels = torch.randint(0, 256, (1, SIDE, SIDE, 3), dtype=torch.uint8)
+    maps = maps_of(model, pixels)
+    assert {part.dtype for part in maps} == {torch.float32}
+    (answer,) = track(model, maps, [history(model, 2, 2)])
+    assert answer.logits.dtype == torch.float32 and answer.logits.isfinite().all()
 
 
 def test_the_memory_takes_gradients(model):

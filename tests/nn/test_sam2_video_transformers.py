@@ -130,7 +130,8 @@ def pair(kind: str) -> tuple[Model, Any]:
         memory = {**MEMORIES, "absent": kind == "2.1"}
         network = build_sam2(dim=16, heads=1, memory=memory, **sides, **TRUNK)
     network.load_state_dict(convert(theirs.state_dict(), LAYOUTS[row.builder]), strict=True)
-    return Model(network, replace(row, spec=replace(row.spec, side=SIDE))), theirs
+    row = replace(row, spec=replace(row.spec, side=SIDE), video=replace(row.video, step=SIDE))
+    return Model(network, row), theirs
 
 
 def followed_by_theirs(theirs: Any, kind: str, video: torch.Tensor, at: list) -> list[Any]:

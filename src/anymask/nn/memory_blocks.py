@@ -27,7 +27,7 @@ from torch import Tensor
 
 from anymask.nn.rotary import ApartLinear, Axis
 
-# Queries and keys whose products exist at one time: 2 MB, which stay near
+# Queries of a thread, and keys, whose products exist at one time: 1 MB, which stay near
 _QUERIES, _KEYS = 512, 512
 
 Blocks = Iterable[tuple[Float[Tensor, "Q L"], Float[Tensor, "L D"]]]
@@ -45,6 +45,12 @@ def gathered(blocks: Blocks, like: Float[Tensor, "Q C"], width: int) -> Float[Te
         read = torch.addmm(read * shrink, shares, values)
         top = higher
     return read / total
+
+
+def split(q: Float[Tensor, "Q C"]) -> tuple[Float[Tensor, "_ C"], ...]:
+    """Queries, scaled, in parts that all threads work on together."""
+    scaled = q * q.shape[1] ** -0.5
+    return tuple(scaled.split(_QUERIES * torch.get_num_threads()))
 
 
 def plain_blocks(
@@ -67,9 +73,8 @@ def mix_blocks(
     bias: Float[Tensor, "1 S"] | None,
 ) -> Float[Tensor, "Q D"]:
     """Attention."""
-    scaled = (q * q.shape[1] ** -0.5).split(_QUERIES)
     width = v.shape[1]
-    return torch.cat([gathered(plain_blocks(some, k, v, bias), some, width) for some in scaled])
+    return torch.cat([gathered(plain_blocks(some, k, v, bias), some, width) for some in split(q)])
 
 
 def mix_rows(
@@ -114,5 +119,4 @@ def mix_rows(
             yield products if biases is None else products.add_(biases[row]), seen[row]
         yield from plain_blocks(some, *still, None if bias is None else bias[:, inside:])
 
-    scaled = (q * q.shape[1] ** -0.5).split(_QUERIES)
-    return torch.cat([gathered(blocks(some), some, seen.shape[2]) for some in scaled])
+    return torch.cat([gathered(blocks(some), some, seen.shape[2]) for some in split(q)])
