@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 STATE = "state"  # folder of the newest state, within the run's
 CONFIG = "config.toml"  # every key said
 _PROBES, _PROBE_VIEWS = 10, 4  # batches that measure what a new network needs to know
-_CURVES_EVERY = 500  # steps
+_CURVES_EVERY, _CURVES_LEAST = 500, 10  # steps; after fewer a picture would be the same
 _WORKERS = 8  # threads that draw beside a GPU
 
 Progress = Callable[[Mapping[str, float]], None]
@@ -148,7 +148,7 @@ def run_slice(
                 if run.step - drawn_at >= _CURVES_EVERY or "judged_box" in facts:
                     drawn_at = run.step
                     _draw(folder)
-        if team.rank == 0 and run.step != drawn_at:
+        if team.rank == 0 and run.step - drawn_at >= _CURVES_LEAST:
             _draw(folder)
         return run
 
