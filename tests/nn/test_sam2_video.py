@@ -120,6 +120,14 @@ def test_memories_of_several_objects_are_those_of_each_alone(model, maps):
 
 
 @torch.inference_mode()
+def test_what_is_kept_of_one_object_holds_no_memory_of_the_others(model, maps):
+    answers = track(model, maps, [history(model, 2, 1) for _ in range(3)])
+    for one in memorise(model, maps, answers, 5, prompted=False):
+        for part in (one.spatial, one.pointer, one.logits):
+            assert part.untyped_storage().nbytes() == part.numel() * part.element_size()
+
+
+@torch.inference_mode()
 def test_keys_of_rows_give_what_keys_of_all_cells_do(model, maps):
     """Where enough tokens share a row, its turn is made to the queries."""
     torch.manual_seed(3)

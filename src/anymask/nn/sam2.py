@@ -1,13 +1,15 @@
-"""SAM 2 and EdgeTAM on images: trunk and neck, prompt encoder, mask decoder.
+"""SAM 2 and EdgeTAM: trunk and neck, prompt encoder, mask decoder; for videos, memory between them.
 
     encode  image (B, 3, 1024, 1024) -> embedding (B, 256, 64, 64), fine maps (B, 32, 256, 256)
             and (B, 64, 128, 128)
     decode  features, points, labels, masks -> logits (P, 4, 256, 256), predicted IoU (P, 4)
     look    the same -> what `draw` needs, predicted IoU (P, 4);  draw  chosen pairs -> their logits
+    recall, answer, pointers, remember  see `anymask.model_video.VideoNetwork`
 
 Ravi et al. 2024, "SAM 2" (arXiv:2408.00714); Zhou et al. 2025, "EdgeTAM" (arXiv:2501.07256). A
-video puts memory between `maps` and `decode`; images get the vector that stands for no memory. What
-differs from SAM, and which tests hold it (those of `test_sam2_parity` unless another is named):
+video puts memory between `maps` and `answer` (`anymask.nn.memory`); images get the vector that
+stands for no memory. What differs from SAM, and which tests hold it (those of `test_sam2_parity`
+unless another is named):
 
 - The image is stretched to a square, as floats: see the row's `fit`, `resize` and `enlarge`
   (`test_the_photo_is_stretched_and_normalised`).

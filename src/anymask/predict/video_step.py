@@ -5,6 +5,18 @@
 
 Nothing here knows of a video: which frames an object recalls is the caller's
 (`anymask.predict.video_recall`). Objects are independent; those of one call share a frame's maps.
+What is done with a network's answers is what SAM 2's published code does (Ravi et al. 2024,
+arXiv:2408.00714), and `test_sam2_video_parity` holds every step of its recorded runs:
+
+- A lone point, and a frame where nobody points, choose among alternatives by predicted IoU; what is
+  clear gets the output for clear prompts, or where that is unstable the best alternative, with the
+  pointer of the first all the same (`test_sam2_video`: `test_a_lone_point_gets_...`).
+- An object that is not there has the row's ``absent`` everywhere, and one pointer that all absent
+  objects share (`test_an_object_that_is_not_there_...`).
+- A mask that somebody made is its own answer; the network is asked for its pointer alone
+  (`test_a_mask_is_its_own_answer`).
+- Memories are made from low-resolution logits, enlarged; those of prompted frames from masks of 0
+  and 1 (`test_masks_that_somebody_made_...`). They are rounded as the row says.
 
 Letters: N objects, M points, S side of the network's input, h w low-resolution logits, K tokens of
 D channels that a memory has, C channels of a pointer.
@@ -199,7 +211,7 @@ def memorise(
         high = F.interpolate(low, size=size, mode="bilinear", align_corners=False)
         present = low.new_tensor([one.present for one in some])
         hard = prompted if binary is None else binary
-        kept += network.remember(maps, high, present, hard).to(kind).unbind()
+        kept += _alone(network.remember(maps, high, present, hard).to(kind))
     return [
         FrameMemory(
             frame=frame,
@@ -310,5 +322,12 @@ def _answers(
     facts = torch.stack([scores, present], 1).tolist()  # the host waits once
     return [
         Answer(logits=shown, score=score, present=there, pointer=pointer)
-        for shown, pointer, (score, there) in zip(logits, pointers, facts, strict=True)
+        for shown, pointer, (score, there) in zip(
+            _alone(logits), _alone(pointers), facts, strict=True
+        )
     ]
+
+
+def _alone(rows: Float[Tensor, "N C *_"]) -> list[Tensor]:
+    """Rows with memory of their own: one that is let go of frees it, whatever the others do."""
+    return [row.clone() for row in rows] if len(rows) > 1 else list(rows)
