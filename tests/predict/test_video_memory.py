@@ -108,3 +108,40 @@ def clip_of_photos(tmp_path_factory) -> Path:
     for t in range(10):
         wide.crop((20 * t, 10 * t, 640 + 20 * t, 360 + 10 * t)).save(folder / f"{t}.png")
     return folder
+
+
+LARGE = """
+import json, resource, sys
+import numpy as np
+sys.path.insert(0, {tests!r})
+from anymask.predict.video import VideoPredictor
+from moving import moving
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+frame = np.zeros((2160, 3840, 3), np.uint8)
+frame[500:1500, 800:2600] = (200, 90, 40)
+session = VideoPredictor(moving()).start([frame] * 3)
+session.prompt(0, 0, boxes=[800, 500, 2600, 1500])
+list(session.propagate())
+before = peak()
+for one in range(1, 20):
+    session.prompt(0, one, boxes=[100 * one, 400, 100 * one + 900, 1500])
+for _, masks in session.propagate():
+    pass
+assert len(masks) == 20 and masks.size == (2160, 3840) and (masks.areas > 0).sum() > 10
+print(json.dumps(peak() - before))
+"""
+
+
+@pytest.mark.slow
+def test_twenty_objects_in_4k_frames_are_never_twenty_planes():
+    done = subprocess.run(
+        [sys.executable, "-c", LARGE.format(tests=str(HERE))],
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=True,
+    )
+    assert json.loads(done.stdout) < 20 * 2160 * 3840 / 2
