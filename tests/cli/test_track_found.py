@@ -99,7 +99,7 @@ def test_everything_in_a_video_is_tracked_from_its_first_frame(run, film, tmp_pa
     lines = list(read_track(out / "tracks.jsonl"))
     assert [line.frame for line in lines] == [0, 1, 2, 3, 4]
     first = lines[0].objects[0]
-    assert first.id == 1 and abs(first.area - 400) < 60 and not first.lost
+    assert first.name is None and first.id == 1 and abs(first.area - 400) < 60 and not first.lost
     assert run("everything", film, "-o", out, "--look-every", "2")[0] == 0
     assert run("everything", film, "-o", out, "--look-every", "3")[0] == 4  # another question
 
@@ -136,7 +136,7 @@ def test_words_are_tracked_and_new_ones_begin_at_a_later_look(run, tmp_path):
     lines = list(read_track(out / "tracks.jsonl"))
     assert [len(line.objects) for line in lines][:3] == [1, 1, 1]
     assert {one.name for line in lines for one in line.objects} == {"person"}
-    assert lines[0].size == SIZE
+    assert lines[0].size == SIZE and "person 1: on" in said
 
 
 def test_t06_words_that_find_nothing_let_the_video_go_on(run, tmp_path):

@@ -153,7 +153,7 @@ def track(
     """
     from anymask.cli.track_asked import in_order, parse_objects
     from anymask.cli.track_run import Taken
-    from anymask.cli.track_start import Found, Pointed, Start
+    from anymask.cli.track_start import Asked, Found, Pointed, Start
 
     if output is None and not json_:
         raise typer.BadParameter("say where the results go, such as -o out", param_hint="--output")
@@ -167,7 +167,7 @@ def track(
         "object_": object_ or [],
     }
     taken = Taken(start=start, stop=stop, every=every, reverse=reverse)
-    asked: Pointed | Found
+    asked: Asked
     if text:
         if any(given.values()):
             problem = "words find their objects alone; leave --point, --box and others out"

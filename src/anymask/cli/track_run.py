@@ -76,6 +76,8 @@ class TrackRun:
         Refuses prompts that do not fit the frames, before the model is loaded.
     follow
         Loads the model and gives who follows; the slow part.
+    label
+        What people read for an object, by its number and its name.
     overlay
         The overlay is wanted.
     as_json
@@ -87,6 +89,7 @@ class TrackRun:
     taken: Taken
     check: "Callable[[Frames], object]"
     follow: "Callable[[Frames, ExitStack], Follower]"
+    label: Callable[[int, str | None], str]
     overlay: bool = True
     as_json: bool = False
     _noted: set[str] = field(default_factory=set, init=False)
@@ -141,7 +144,7 @@ class TrackRun:
                 for found in follower.results():
                     number = self.taken.number(found.frame)
                     if film is not None:
-                        film.add(number, found, found.names)
+                        film.add(number, found, self._labels(found))
                     if number not in done:
                         self._keep(folder, number, found, frames, out)
                     pace.tick()
@@ -183,13 +186,20 @@ class TrackRun:
         """Write one frame's results."""
         from anymask.formats.track_lines import track_line
 
-        facts = frames.facts(found.frame)
-        line = replace(track_line(found, found.names, facts), frame=number)
+        names = [name or None for name in found.names]
+        line = track_line(found, names, frames.facts(found.frame))
+        line = replace(line, frame=number)
         if folder is not None:
             folder.add(line, _png(line))
         for note in found.notes:
             self._note(note)
         self._add_up(line, out)
+
+    def _labels(self, found: "FoundMasks") -> list[str]:
+        """What people read for each object of a frame."""
+        return [
+            self.label(one, name) for one, name in zip(found.object_ids, found.names, strict=True)
+        ]
 
     def _add_up(self, line: "TrackLine", out: JsonList | None) -> None:
         """Count a frame that is done, and print it where that is wanted."""
@@ -197,7 +207,7 @@ class TrackRun:
 
         self._count += 1
         for one in line.objects:
-            tally = self._objects.setdefault(one.id, _Tally(name=one.name or str(one.id)))
+            tally = self._objects.setdefault(one.id, _Tally(name=self.label(one.id, one.name)))
             tally.frames += 1
             tally.lost += one.lost
         if out is not None:
@@ -212,7 +222,9 @@ class TrackRun:
 
         folder.check_final(OVERLAY)
         reverse = self.taken.reverse
-        return stack.enter_context(Film(frames, folder, self.taken.index, reverse=reverse))
+        return stack.enter_context(
+            Film(frames, folder, self.taken.index, self.label, reverse=reverse)
+        )
 
     def _finish(self, folder: "TrackFolder", film: "Film | None", whole: bool) -> None:
         """Put the overlay in place; of frames that go back in time when all are there."""
@@ -242,8 +254,8 @@ class TrackRun:
             if total is not None and total > self._count:
                 parts.append(f"{pace.left(total - self._count)} left")
         if found.lost:
-            names = dict(zip(found.object_ids, found.names, strict=True))
-            parts.append("lost: " + ", ".join(names[one] for one in found.lost))
+            labels = dict(zip(found.object_ids, self._labels(found), strict=True))
+            parts.append("lost: " + ", ".join(labels[one] for one in found.lost))
         return shown_text(", ".join(parts))
 
     def _tell(self, folder: "TrackFolder | None", out: JsonList | None) -> None:

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 class Asked(Protocol):
     """What is to be followed."""
 
+    def label(self, object_id: int, name: str | None) -> str:
+        """What people read for an object."""
+        ...
+
     @property
     def settings(self) -> Mapping[str, Any]:
         """For the manifest; JSON."""
@@ -70,6 +74,10 @@ class Pointed:
         if all(name.isascii() and name.isdigit() and 0 < int(name) < 255 for name in names):
             return [int(name) for name in names]
         return list(range(1, len(names) + 1))
+
+    @staticmethod
+    def label(object_id: int, name: str | None) -> str:
+        return name or str(object_id)
 
     def check(self, frames: "Frames") -> None:
         for one in self.objects:
@@ -196,6 +204,11 @@ class Found:
         settings.pop("memory_mb", None)  # how many points are decoded at once
         return cls(settings=settings, look_every=look_every, most=most, looker=looker)
 
+    @staticmethod
+    def label(object_id: int, name: str | None) -> str:
+        """Several may have one name."""
+        return f"{name} {object_id}" if name else str(object_id)
+
     def check(self, frames: "Frames") -> None:
         """Nothing depends on the frames."""
 
@@ -232,7 +245,7 @@ class Start:
     output: Path | None
     kind: str
     taken: Taken
-    asked: Pointed | Found
+    asked: Asked
     model: str | None
     checkpoint: Path | None
     device: str
@@ -254,6 +267,7 @@ class Start:
             taken=self.taken,
             check=self.asked.check,
             follow=self._follow,
+            label=self.asked.label,
             overlay=self.overlay,
             as_json=self.as_json,
         )

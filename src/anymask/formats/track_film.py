@@ -27,6 +27,8 @@ class Film:
         Of the run.
     index
         From a frame's number in the video to its index among `frames`.
+    label
+        What people read for an object, by its number and its name.
     reverse
         Frames come back in time.
 
@@ -41,24 +43,25 @@ class Film:
         frames: Frames,
         folder: TrackFolder,
         index: Callable[[int], int],
+        label: Callable[[int, str | None], str],
         *,
         reverse: bool = False,
     ) -> None:
         self._frames, self._folder = frames, folder
-        self._index, self._reverse = index, reverse
+        self._index, self._label, self._reverse = index, label, reverse
         self._at = folder.part(OVERLAY)
         self._writer = Mp4Writer(
             self._at, rate=frames.rate, time_base=frames.time_base, overwrite=True
         )
         self._begun = False
 
-    def add(self, number: int, masks: FrameMasks, names: Sequence[str]) -> None:
-        """One frame more, by its number in the video."""
+    def add(self, number: int, masks: FrameMasks, labels: Sequence[str]) -> None:
+        """One frame more, by its number in the video, and what people read for each object."""
         if self._reverse:
             return
         if not self._begun:
             self._catch_up(number)
-        self._draw(self._index(number), masks, names)
+        self._draw(self._index(number), masks, labels)
 
     def finish(self) -> tuple[Path, tuple[Note, ...]]:
         """Where the film lies now, and what was not kept."""
@@ -84,12 +87,11 @@ class Film:
         for line in self._folder.lines(back=self._reverse):
             if number is not None and line.frame >= number:
                 return
-            names = [one.name or str(one.id) for one in line.objects]
-            self._draw(self._index(line.frame), line.masks(), names)
+            labels = [self._label(one.id, one.name) for one in line.objects]
+            self._draw(self._index(line.frame), line.masks(), labels)
 
-    def _draw(self, index: int, masks: FrameMasks, names: Sequence[str]) -> None:
+    def _draw(self, index: int, masks: FrameMasks, labels: Sequence[str]) -> None:
         pixels = self._frames.read(index)
-        told = names if len(names) > 1 or any(not name.isdigit() for name in names) else ()
-        if not told and not masks.areas.all():
-            told = names  # a lost object is always told of
-        self._writer.add(draw_objects(pixels, masks, told), self._frames.facts(index).pts)
+        lone = len(labels) == 1 and labels[0].isdigit() and masks.areas.all()
+        drawn = draw_objects(pixels, masks, () if lone else labels)  # a lone "1" says nothing
+        self._writer.add(drawn, self._frames.facts(index).pts)
