@@ -170,7 +170,7 @@ VARIANTS: tuple[Variant, ...] = (
         memory=Asset(
             file="nano_video.safetensors",
             bytes=380_490,
-            sha256="58a7cdfe6fe0a4792b93f65ab934c9a0521a1c02586be91412a4e1310711c3a5",
+            sha256="baceba182c4e9a3bed5fe1de5ffceed71e686ce2ba084a9d257fec8b0b8d81e5",
         ),
         tuning_rate=1e-3,
     ),

@@ -12,6 +12,8 @@ from anymask.errors import OutputError, RunError
 from anymask.train.video_config import Pace
 from anymask.train.video_run import Drawers, begin, bundle_memory, run_video_slice
 from anymask.train.video_step import sample_loss
+from anymask.variants import variant
+from anymask.weights.cache import bundled
 
 
 @pytest.fixture
@@ -31,8 +33,8 @@ def test_a_run_gone_on_with_is_the_run(here, tmp_path):
 
 
 def test_only_the_memory_learns(here):
-    before = begin(here, Path(here.out) / "state").model.network.state_dict()
-    after = run_video_slice(here).model.network.state_dict()
+    before = begin(here, Path(here.out) / "state").models[0].network.state_dict()
+    after = run_video_slice(here).models[0].network.state_dict()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed and all(name.startswith("memory.") for name in changed)
 
@@ -43,7 +45,7 @@ def test_the_loss_of_a_sample_falls_when_it_is_taught_alone(here):
     sample = Drawers(here).draw(here.kinds[0], rng)
     losses = []
     for _ in range(12):
-        loss, facts = sample_loss(run.model, sample, False, rng)
+        loss, facts = sample_loss(run.models[0], sample, False, rng)
         run.optimiser.zero_grad()
         loss.backward()
         run.optimiser.step()
@@ -94,3 +96,10 @@ def test_the_pace_warms_up_holds_and_falls_to_nothing():
     pace = Pace(lr=1.0, warmup=10, hold=0.5)
     assert [pace.rate(step, 100) for step in (4, 9, 49)] == [0.5, 1.0, 1.0]
     assert pace.rate(75, 100) == pytest.approx(0.5) and pace.rate(100, 100) == 0
+
+
+def test_one_memory_may_learn_beside_several_weights_of_nano(tmp_path):
+    path = str(bundled(variant("nano").weights))
+    run = begin(small_video_config(tmp_path, weights=(path, path)), tmp_path / "run" / "state")
+    one, other = (model.network for model in run.models)
+    assert one is not other and one.memory is other.memory is run.memory

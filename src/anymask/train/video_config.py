@@ -78,7 +78,8 @@ class VideoConfig:
     photos
         Folders or tars of still photos with masks.
     weights
-        A file of nano's own weights other than the bundled one.
+        Files of nano's own weights in place of the bundled one. Of several each sample takes one by
+        chance, so that the memory goes with all of them; judged is with the first.
     out
         Folder of the run.
     steps
@@ -104,7 +105,7 @@ class VideoConfig:
     clips: str
     held_out: tuple[str, ...]
     photos: tuple[str, ...]
-    weights: str | None = None
+    weights: tuple[str, ...] = ()
     out: str
     steps: int
     seed: int = 0

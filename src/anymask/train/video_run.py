@@ -20,7 +20,7 @@ from anymask.evaluate.video import read_clip
 from anymask.model import Model, load
 from anymask.nn.nano import Nano
 from anymask.nn.nano_memory import NanoMemory
-from anymask.nn.nano_video import NanoVideo, build_nano_video
+from anymask.nn.nano_video import NanoVideo
 from anymask.train.batches import PhotoDrawer
 from anymask.train.samples import find_photos
 from anymask.train.state import RunState, half, load_state, save_state
@@ -47,12 +47,12 @@ class VideoRun:
 
     Attributes
     ----------
-    model
-        Nano with a memory; only that learns.
+    models
+        Nano with a memory, once for each file of its weights; only the memory learns, and is one.
     """
 
     config: VideoConfig
-    model: Model
+    models: tuple[Model, ...]
     averaged: dict[str, Tensor]
     optimiser: torch.optim.AdamW
     step: int = 0
@@ -61,24 +61,28 @@ class VideoRun:
     @property
     def memory(self) -> NanoMemory:
         """What learns."""
-        network = self.model.network
+        network = self.models[0].network
         assert isinstance(network, NanoVideo)  # `begin` built it so
         return network.memory
 
 
-def untaught(config: VideoConfig) -> Model:
-    """Nano, as bundled or from the run's file, with a memory that is plain matching."""
-    model = load("nano", checkpoint=config.weights, device="cpu")
-    image = model.network
-    assert isinstance(image, Nano)  # the row's builder makes it
+def untaught(config: VideoConfig) -> tuple[Model, ...]:
+    """Nano, as bundled or from the run's files, with one memory, which is plain matching."""
     torch.manual_seed(config.seed)
-    return Model(build_nano_video(image, rows=config.rows), model.variant)
+    memory = NanoMemory(config.rows)
+    found = []
+    for path in config.weights or (None,):
+        model = load("nano", checkpoint=path, device="cpu")
+        image = model.network
+        assert isinstance(image, Nano)  # the row's builder makes it
+        found.append(Model(NanoVideo(image, memory), model.variant))
+    return tuple(found)
 
 
 def begin(config: VideoConfig, folder: Path) -> VideoRun:
     """A new run, or the one in `folder` gone on with."""
-    model = untaught(config)
-    network = model.network
+    models = untaught(config)
+    network = models[0].network
     assert isinstance(network, NanoVideo)  # just built
     memory = network.memory.requires_grad_(True)
     if config.start is not None:
@@ -87,7 +91,7 @@ def begin(config: VideoConfig, folder: Path) -> VideoRun:
         memory.parameters(), lr=config.pace.lr, betas=(0.9, 0.99), weight_decay=config.pace.decay
     )
     averaged = {n: p.detach().clone() for n, p in memory.named_parameters()}
-    run = VideoRun(config=config, model=model, averaged=averaged, optimiser=optimiser)
+    run = VideoRun(config=config, models=models, averaged=averaged, optimiser=optimiser)
     state = load_state(folder)
     if state is not None:
         _restore(run, state)
@@ -122,7 +126,7 @@ def snapshot(run: VideoRun) -> RunState:
 
 def averaged_model(run: VideoRun) -> Model:
     """The model with the averaged weights of its memory."""
-    model = untaught(run.config)
+    model = untaught(run.config)[0]
     network = model.network
     assert isinstance(network, NanoVideo)  # just built
     network.memory.load_state_dict(run.averaged)
@@ -179,7 +183,8 @@ def train(
             sample = drawers.draw(kind, rng)
             rough = rng.random() < config.rough_start
             drift = config.drift if rng.random() < 0.5 else 0.0
-            loss, facts = sample_loss(run.model, sample, rough, rng, drift)
+            model = run.models[int(rng.integers(len(run.models)))]
+            loss, facts = sample_loss(model, sample, rough, rng, drift)
             (loss / config.samples).backward()  # type: ignore[no-untyped-call]
             side = "made_up" if kind.made_up else "real"
             if "iou" in facts:
