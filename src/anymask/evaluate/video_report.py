@@ -111,9 +111,9 @@ class VideoReport:
         """For the terminal: a row for each clip, and the means."""
         # narrow enough for 80 columns
         table = Table(title="Video", box=SIMPLE, padding=(0, 0, 0, 1), show_edge=False)
-        table.add_column("", no_wrap=True)
+        table.add_column("", overflow="fold")  # names give way, figures do not
         for head in self._heads():
-            table.add_column(head, justify="right")
+            table.add_column(head, justify="right", no_wrap=True)
         *clips, objects, means = self._rows()
         for label, cells in clips:
             table.add_row(escape(label), *cells)
@@ -170,7 +170,7 @@ class VideoReport:
 
     def _heads(self) -> list[str]:
         others = [way for way in self._ways() if way != MODEL]
-        return ["objects", "frames", "J&F", "J", "F", "J rec", "J dec", "fps", *others]
+        return ["obj", "len", "J&F", "J", "F", "rec", "dec", "fps", *others]
 
     def _rows(self) -> list[tuple[str, list[str]]]:
         """Clips, then the two means."""
