@@ -178,8 +178,10 @@ def test_prompts_that_lack_something_are_official_errors(opened, args):
         predictor.add_new_points_or_box(state, 0, 1, **args)
 
 
-def test_a_mask_has_two_dimensions(opened):
+def test_a_mask_has_two_dimensions_and_a_frame_that_is_there(opened):
     predictor, state = opened()
+    with pytest.raises(IndexError):
+        predictor.add_new_mask(state, 8, 1, SHAPE)
     with pytest.raises(AssertionError):
         predictor.add_new_mask(state, 0, 1, SHAPE[None])
 

@@ -90,8 +90,8 @@ class VideoPredictor:
         Parameters
         ----------
         source
-            What `anymask.frames.open_frames` takes, or what it gave; None for a stream, whose
-            frames are handed to `VideoSession.step`.
+            What `anymask.frames.open_frames` takes, or what it gave, which is closed with the
+            session; None for a stream, whose frames are handed to `VideoSession.step`.
         count
             Number of frames of a stream, if known. It matters in streams of fewer frames than
             pointers reach, which else give a little other masks than a file of the same frames.

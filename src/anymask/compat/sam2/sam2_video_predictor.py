@@ -118,6 +118,8 @@ class SAM2VideoPredictor(SAM2Base):
         ------
         ValueError
             Points without labels, neither points nor a box, or a box beside old points.
+        IndexError
+            There is no such frame.
         """
         if (points is None) != (labels is None):
             raise ValueError("points and labels come together")
@@ -153,6 +155,8 @@ class SAM2VideoPredictor(SAM2Base):
         ------
         AssertionError
             It has not two dimensions.
+        IndexError
+            There is no such frame.
         """
         state, number = inference_state, inference_state.number(obj_id)
         bits = torch.as_tensor(mask).to(torch.bool)
@@ -289,6 +293,8 @@ class SAM2VideoPredictor(SAM2Base):
     def _prompted(
         self, state: VideoState, number: int, frame: int, asked: Points | Shape
     ) -> Answer:
+        if not 0 <= frame < state.count:
+            raise IndexError(f"there are {state.count} frames, and none of index {frame}")
         state.reader.towards(None)
         state.engine.prompt(number, frame, asked)
         return self._answer(state, frame)
