@@ -280,7 +280,8 @@ def _print_table(result: "FinetuneResult") -> None:
     table = Table(title="Mean IoU before and after", box=SIMPLE, show_edge=False)
     for name in ("", "measure", "before", "after", "change"):
         table.add_column(name, justify="left" if name in ("", "measure") else "right")
-    for name, figures in ((f"{card.data}, kept aside", card.figures), *card.others):
+    kept = result.judged + (", kept aside" if result.split.test else "")
+    for name, figures in ((kept, card.figures), *card.others):
         for i, figure in enumerate(figures):
             table.add_row(escape(name) if i == 0 else "", figure.name, *_cells(figure))
         table.add_section()

@@ -56,6 +56,8 @@ class FinetuneResult:
         How the run went.
     split
         Ids of all pictures by part; `test` is empty where another set was judged on.
+    judged
+        Name of the set that was judged on.
     failed
         Pictures that could not be read, and why.
     refusal
@@ -68,6 +70,7 @@ class FinetuneResult:
     card: Card
     learned: Learned
     split: Split
+    judged: str
     failed: tuple[tuple[str, Exception], ...]
     refusal: str | None
     minutes: float
@@ -149,6 +152,7 @@ def run(job: Job, progress: Progress | None = None, stop: Stop | None = None) ->
         card=card,
         learned=learned,
         split=job.split,
+        judged=job.judged.name,
         failed=job.stock.failed,
         refusal=refusal_of(card.figures, learned),
         minutes=minutes,
