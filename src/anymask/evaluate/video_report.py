@@ -170,7 +170,7 @@ class VideoReport:
 
     def _heads(self) -> list[str]:
         others = [way for way in self._ways() if way != MODEL]
-        return ["obj", "len", "J&F", "J", "F", "rec", "dec", "fps", *others]
+        return ["obj", "len", "J&F", "J", "F", "J rec", "fps", *others]
 
     def _rows(self) -> list[tuple[str, list[str]]]:
         """Clips, then the two means."""
@@ -194,7 +194,7 @@ class VideoReport:
         others = [ways[way].values[0] if way in ways else math.nan for way in self._ways()[1:]]
         return [
             *(str(ours.objects), str(frames)),
-            *(_text(value) for value in ours.values[:5]),
+            *(_text(value) for value in ours.values[:4]),
             "-" if fps is None else f"{fps:.1f}",
             *(_text(value) for value in others),
         ]
