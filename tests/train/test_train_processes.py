@@ -216,6 +216,14 @@ def test_several_processes_need_accelerate_and_one_does_not(here, monkeypatch):
         pass
 
 
+def saved_at(folder):
+    """Changes with every state that is saved."""
+    try:
+        return (folder / "state" / "facts.json").stat().st_ino
+    except FileNotFoundError:  # none yet, or just between two renames
+        return 0
+
+
 @pytest.mark.slow
 def test_f01_killed_at_any_moment_a_run_ends_in_the_bits_of_an_unbroken_one(here):
     from multiprocessing import get_context
@@ -243,8 +251,14 @@ def test_f01_killed_at_any_moment_a_run_ends_in_the_bits_of_an_unbroken_one(here
     rng = np.random.default_rng(0)
     kills = 0
     while kills < 100:
+        before = saved_at(here / "broken")
         process, begun = begin(path)
-        process.join(float(rng.uniform(0.2 * first, first + 4 * a_step)))
+        if kills % 2:  # anywhere in its beginning, or in or between the steps that follow
+            process.join(float(rng.uniform(0, first)))
+        else:
+            while process.is_alive() and saved_at(here / "broken") in (0, before):
+                time.sleep(0.002)
+            process.join(float(rng.uniform(0, 2 * a_step)))
         if process.exitcode is not None:
             assert process.exitcode == 0
             break
