@@ -24,7 +24,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from anymask.nn.memory_blocks import mix_blocks, mix_rows
+from anymask.nn.memory_blocks import mix_blocks, mix_rows, suits
 from anymask.nn.rotary import ApartLinear, Turns
 from anymask.nn.sines import sines_of_grid
 
@@ -82,7 +82,7 @@ class Projections(nn.Module):
         in_row = tokens.frames * len(tokens.turns.x.cos)
         # where fewer share a row, turning the queries would cost more than it saves
         shared = not tokens.still and in_row > x.shape[3] // 2
-        if x.is_cpu and shared and not torch.is_grad_enabled():
+        if shared and suits(x):
             mixed = self.by_rows(queries, tokens)
         else:
             mixed = mix(queries, self.keys(tokens), tokens.seen, tokens.bias)
@@ -118,7 +118,9 @@ class Projections(nn.Module):
             )
             still = layer(placed[inside:]), seen[inside:]
             bias = None if tokens.bias is None else tokens.bias[i]
-            mixed.append(mix_rows(query, rows, layer, tuple(tokens.turns), still, bias))
+            mixed.append(
+                mix_rows(query, rows, layer, (tokens.turns.x, tokens.turns.y), still, bias)
+            )
         return torch.stack(mixed)
 
 
@@ -141,7 +143,7 @@ class MemoryLayer(nn.Module):
 
     def think(self, x: Float[Tensor, "K C"]) -> Float[Tensor, "K C"]:
         """The MLP, some cells at a time."""
-        done = [t + self.lin2(F.relu(self.lin1(self.norm3(t)))) for t in x.split(_AT_ONCE)]
+        done = [t + self.lin2(F.relu(self.lin1(self.norm3(t)))) for t in torch.split(x, _AT_ONCE)]
         return torch.cat(done)
 
 
@@ -177,7 +179,7 @@ def mix(
     blocks of products are made here.
     """
     q = q.expand(len(k), -1, -1)
-    if q.is_cpu and not torch.is_grad_enabled() and k.shape[2] != v.shape[2]:
+    if k.shape[2] != v.shape[2] and suits(q):
         biases = [None] * len(k) if bias is None else list(bias)
         return torch.stack([mix_blocks(*one) for one in zip(q, k, v, biases, strict=True)])
     heads = None if bias is None else bias[:, None]

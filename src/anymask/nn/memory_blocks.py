@@ -27,8 +27,9 @@ from torch import Tensor
 
 from anymask.nn.rotary import ApartLinear, Axis
 
-# Queries of a thread, and keys, whose products exist at one time: 1 MB, which stay near
-_QUERIES, _KEYS = 512, 512
+# Queries of a thread, and keys, whose products exist at one time: 2 MB. Each step waits for the
+# slowest thread, so that where there are several, fewer and larger ones are quicker.
+_QUERIES, _KEYS = 1024, 512
 
 Blocks = Iterable[tuple[Float[Tensor, "Q L"], Float[Tensor, "L D"]]]
 
@@ -47,6 +48,11 @@ def gathered(blocks: Blocks, like: Float[Tensor, "Q C"], width: int) -> Float[Te
     return read / total
 
 
+def suits(x: Tensor) -> bool:
+    """Whether blocks are the way: on a CPU, where no gradients are wanted and nothing is traced."""
+    return x.is_cpu and not torch.is_grad_enabled() and not torch.compiler.is_compiling()
+
+
 def split(q: Float[Tensor, "Q C"]) -> tuple[Float[Tensor, "_ C"], ...]:
     """Queries, scaled, in parts that all threads work on together."""
     scaled = q * q.shape[1] ** -0.5
@@ -59,10 +65,12 @@ def plain_blocks(
     v: Float[Tensor, "S D"],
     bias: Float[Tensor, "1 S"] | None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Products of scaled queries with keys."""
+    """Products of scaled queries with keys; each is made where the last one was."""
+    room = q.new_empty(len(q) * min(_KEYS, len(k)))
     for start in range(0, len(k), _KEYS):
         some = slice(start, start + _KEYS)
-        products = q @ k[some].t()
+        keys = k[some].t()
+        products = torch.mm(q, keys, out=room[: len(q) * keys.shape[1]].view(len(q), -1))
         yield products if bias is None else products.add_(bias[:, some]), v[some]
 
 
@@ -114,8 +122,9 @@ def mix_rows(
     def blocks(some: Float[Tensor, "Q C"]) -> Iterator[tuple[Tensor, Tensor]]:
         of_x, of_y = some.chunk(2, dim=1)
         wanted = torch.unflatten(of_y @ turned.t(), 1, (rows, -1))  # (Q, G, D + 1)
+        room = some.new_empty(len(some), keys.shape[2])
         for row in range(rows):
-            products = (of_x @ keys[row]).addmm_(wanted[:, row], contents[row])
+            products = torch.mm(of_x, keys[row], out=room).addmm_(wanted[:, row], contents[row])
             yield products if biases is None else products.add_(biases[row]), seen[row]
         yield from plain_blocks(some, *still, None if bias is None else bias[:, inside:])
 

@@ -29,7 +29,8 @@ class Mixer(nn.Module):
     def forward(self, x: Float[Tensor, "N C h w"]) -> Float[Tensor, "N C h w"]:
         cells = self.norm(self.conv(x)).permute(0, 2, 3, 1)
         added = self.lin2(F.gelu(self.lin1(cells))) * self.scale
-        return x + added.permute(0, 3, 1, 2)
+        out: Tensor = x + added.permute(0, 3, 1, 2)
+        return out
 
 
 class MemoryEncoder(nn.Module):
