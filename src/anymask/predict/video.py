@@ -55,7 +55,7 @@ class VideoPredictor:
         *,
         max_prompted: int | None = None,
         stride: int = 1,
-        keep_bytes: int = 2**25,
+        keep_bytes: int = 3 * 2**23,
         maps_bytes: int = 2**26,
         at_once: int = 16,
     ) -> None:

@@ -17,7 +17,7 @@ Tell = Callable[[int, int, FrameMemory | None], None]
 Told = Callable[[int, int], bool]
 Key = tuple[int, bool, int]  # object, going back, frame
 
-_RECORD = 6144  # bytes that a memory takes beside its numbers, as measured on small ones
+_RECORD = 2048  # bytes that a memory takes beside the numbers in it
 
 
 class Engine:

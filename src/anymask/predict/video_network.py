@@ -13,6 +13,8 @@ from anymask.predict.video_source import Reader
 from anymask.predict.video_step import Answer, FrameMemory, Recall
 from anymask.predict.video_work import Maps, Points, Shape
 
+_FRAMES = 4  # that somebody may go back and forth between, as many as `anymask.frames.Frames` keeps
+
 
 class ModelWork:
     """What `anymask.predict.video_work.Work` asks for.
@@ -26,7 +28,7 @@ class ModelWork:
     frame
         Their way into the network.
     maps_bytes
-        Bound of the maps that are kept of frames looked at last; those of one frame always are.
+        Bound of the maps that are kept of the few frames looked at last; those of one always are.
     """
 
     def __init__(self, model: Model, reader: Reader, frame: Frame, maps_bytes: int) -> None:
@@ -41,7 +43,9 @@ class ModelWork:
             return self._maps[frame]
         found = video_step.maps(self.model, self.reader.read(frame), self.frame)
         self._maps[frame] = found
-        while len(self._maps) > 1 and sum(map(_bytes, self._maps.values())) > self.maps_bytes:
+        while len(self._maps) > _FRAMES or (
+            len(self._maps) > 1 and sum(map(_bytes, self._maps.values())) > self.maps_bytes
+        ):
             self._maps.popitem(last=False)
         return found
 

@@ -10,7 +10,7 @@ from anymask.frame_masks import FrameMasks
 from anymask.mask_rle import Rle, encode_rle
 from anymask.predict.video_keep import Ledger
 
-_RECORD = 2000  # bytes that a result takes beside its text, as measured
+_RECORD = 1000  # bytes that a result takes beside its text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
