@@ -12,7 +12,6 @@ from anymask.cli.evaluate_video import open_clips, video
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from anymask.evaluate.plots import Plot
     from anymask.formats.sa1b import Sa1bSet
     from anymask.model import Model
 
@@ -25,10 +24,6 @@ class Reports(Protocol):
     def table(self) -> "Table": ...
 
     def markdown(self) -> str: ...
-
-    def remarks(self) -> str: ...
-
-    def plots(self) -> "tuple[Plot, ...]": ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,10 +160,11 @@ def write_page(
     from anymask.evaluate.edges import EdgeReport
     from anymask.evaluate.plots import can_draw
     from anymask.evaluate.report import Report
-    from anymask.evaluate.report_folder import write_report
+    from anymask.evaluate.report_folder import Told, write_report
     from anymask.evaluate.sheets import Sheet, sheets_of
     from anymask.predict.edges import EdgeFinder
 
+    assert isinstance(report, Told)  # no page is asked for of a task without plots
     sheets: Iterable[Sheet] = ()
     if isinstance(report, Report):
         sheets = sheets_of(report, sets)
