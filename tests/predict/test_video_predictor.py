@@ -1,8 +1,10 @@
 """Videos from prompts to masks: what is given back, kept, refused; on a tiny network."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
-import torch
 
 from anymask.errors import CheckpointError, DataError, PromptError, VideoError
 from anymask.frame_masks import FrameMasks
@@ -178,7 +180,7 @@ def test_objects_together_are_as_one_by_one(together):
             session.prompt(one, one, **prompts[one])
         for _ in session.propagate(start=0):
             pass
-        tracks = session._core._engine.tracks
+        tracks = session.core.engine.tracks
         return {one: {f: tracks[one].memory(f) for f in range(one, 6)} for one in some}
 
     logits = follow([0, 1, 2])
@@ -326,13 +328,18 @@ def test_open_frames_may_be_given_and_a_session_closes_them():
         session.prompt(0, 1, points=POINT)
 
 
-def test_results_on_a_gpu_or_in_threads_need_no_gradients(session):
+def test_v11_closing_lets_go_of_all_that_was_kept():
+    session = predictor().start(CLIP)
     session.prompt(0, 1, points=POINT)
-    list(session.propagate(stop=3))
-    assert not torch.is_grad_enabled() or all(
-        not memory.logits.requires_grad
-        for memory in session._core._engine.tracks[1].lane(False).memories.values()
-    )
+    list(session.propagate())
+    engine = session.core.engine
+    kept = [weakref.ref(m.spatial) for m in engine.tracks[1].lane(False).memories.values()]
+    maps = weakref.ref(engine.work.maps(0)[0])
+    assert len(kept) == 15 and maps() is not None
+    session.close()
+    gc.collect()
+    assert all(one() is None for one in kept) and maps() is None
+    assert len(session.edits) == 2, "what was done stays"
 
 
 @pytest.mark.parametrize(
