@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 
 from anymask.compat.sam2 import SAM2VideoPredictor, build_sam2_video_predictor
+from anymask.predict.video import VideoPredictor
 from conftest import SHARED
 
 FOLDER = SHARED / "goldens" / "sam2" if SHARED else None
@@ -180,3 +181,19 @@ def test_where_the_official_code_fails_by_accident_ours_follows_all_objects(name
                 key = shown[frame]["key"]
                 coarse = scenario.arrays[f"{key}_logits_s4"][ids.index(one)]
                 assert np.abs(logits[row, 0, ::4, ::4].numpy() - coarse).max() < LOGITS
+
+
+@torch.inference_mode()
+def test_our_own_predictor_gives_the_official_masks_of_a_forward_pass(scenario_of):
+    scenario = scenario_of("sam2.1_hiera_tiny_512_c_mask")
+    prompted, passed = scenario.table["calls"]
+    packed = prompted["args"]["mask"]
+    mask = bits(scenario.arrays[packed["bits"]], tuple(packed["shape"]))
+    frames = scenario.state.frames
+    with VideoPredictor(scenario.predictor.model).start(frames) as session:
+        session.prompt(0, 1, masks=mask)
+        found = dict(session.propagate())
+    assert list(found) == [one["frame"] for one in passed["results"]]
+    for one in passed["results"]:
+        expected = bits(scenario.arrays[f"{one['key']}_bits"], (180, 320))
+        assert (found[one["frame"]].of(1) != expected).mean() <= FLIPS
