@@ -120,6 +120,16 @@ def test_memories_of_several_objects_are_those_of_each_alone(model, maps):
 
 
 @torch.inference_mode()
+def test_a_network_remembers_many_masks_at_once_as_one_by_one(model, maps):
+    """The official perceiver fails with more than one."""
+    masks, present = torch.randn(3, 1, SIDE, SIDE) * 4, torch.tensor([1.0, -1.0, 1.0])
+    together = model.network.remember(maps, masks, present, False)
+    for i, found in enumerate(together):
+        alone = model.network.remember(maps, masks[i : i + 1], present[i : i + 1], False)[0]
+        assert (found - alone).abs().max() <= CLOSE
+
+
+@torch.inference_mode()
 def test_what_is_kept_of_one_object_holds_no_memory_of_the_others(model, maps):
     answers = track(model, maps, [history(model, 2, 1) for _ in range(3)])
     for one in memorise(model, maps, answers, 5, prompted=False):
