@@ -77,10 +77,14 @@ class PointedFollower:
     ) -> None:
         self.session, self.objects, self.reverse = session, tuple(objects), reverse
         self._names = {one.object_id: one.name for one in objects}
+        sign = -1 if reverse else 1
+        self._begins = {  # the frame from which each is followed, in the direction of travel
+            one.object_id: min(sign * frame for frame, _ in one.prompts) for one in objects
+        }
         self._after: int | None = None
 
     def results(self) -> Iterator[FoundMasks]:
-        """Masks of all objects on frame after frame."""
+        """Masks of the objects on frame after frame; each from its first prompt on."""
         start = None
         if self._after is None:
             for one in self.objects:
@@ -90,7 +94,9 @@ class PointedFollower:
             start = self._after + (-1 if self.reverse else 1)
         for frame, masks in self._pass(start):
             self._after = frame
-            yield _named(masks, self._names)
+            now = -frame if self.reverse else frame
+            begun = [k for k, one in enumerate(masks.object_ids) if self._begins[one] <= now]
+            yield _named(masks.keep(begun), self._names)
 
     def span(self, count: int | None) -> int | None:
         """From the first prompt to the end, or from the last one back to the beginning."""
