@@ -299,7 +299,7 @@ def test_a_model_in_halves_or_with_options_does_not_learn(order):
 
 @pytest.mark.parametrize(
     ("encode_s", "pictures", "name"),
-    [(0.05, 30, "lora"), (0.05, 5, "decoder"), (0.4, 30, "decoder"), (5.0, 30, "frozen")],
+    [(0.05, 30, "lora"), (0.05, 3, "decoder"), (0.4, 30, "decoder"), (5.0, 30, "frozen")],
 )
 def test_the_method_is_the_one_that_fits_the_time(encode_s, pictures, name):
     assert choose_method(encode_s, 10.0, pictures, 400, 2) == name

@@ -37,7 +37,7 @@ _CLICKS = (1, 3, 5)
 _WANTED_VIEWS = 800  # that a method must get through in its time to be chosen
 _THROUGH = 4.0  # what a view costs with gradients through the encoder, in encodings
 _ENCODING = 0.5  # share of the time that may go into features to be kept
-_FEW = 10  # pictures to learn from; of fewer the encoder learns nothing that lasts
+_FEW = 4  # pictures to learn from, with which adapters were still the best: docs/LOG.md
 
 Stop = Callable[[], bool]
 
