@@ -20,7 +20,7 @@ import numpy as np
 import anymask
 from anymask.evaluate.automatic_metrics import Agreement, PhotoScore, agreement, score_photo
 from anymask.evaluate.automatic_report import pooled
-from anymask.evaluate.interactive import chosen_ids
+from anymask.evaluate.photos import chosen_ids
 from anymask.formats.everything_pictures import contact_sheets, overlay_everything
 from anymask.formats.records import Record
 from anymask.formats.sa1b import open_sa1b

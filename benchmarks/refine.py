@@ -24,7 +24,8 @@ import torch
 
 import anymask
 from anymask.evaluate.boundary import boundary_score
-from anymask.evaluate.interactive import Target, chosen_ids, masks_of_record
+from anymask.evaluate.interactive import Target, masks_of_record
+from anymask.evaluate.photos import chosen_ids
 from anymask.formats.sa1b import open_sa1b
 from anymask.frame import Frame
 from anymask.nn.resize import upscale

@@ -21,7 +21,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from anymask import TextPredictor, load, load_detector
-from anymask.evaluate.interactive import chosen_ids
+from anymask.evaluate.photos import chosen_ids
 from anymask.formats.png import encode_png, overlay
 from anymask.formats.records import Record
 from anymask.formats.result import Asked

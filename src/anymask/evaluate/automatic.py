@@ -15,16 +15,14 @@ Each photo's masks, made without any prompt, are compared with its true masks:
 True masks of all sizes take part, crowds do not.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from anymask.evaluate.automatic_metrics import PhotoScore, score_photo
 from anymask.evaluate.automatic_report import AutomaticReport
-from anymask.evaluate.interactive import check_sets, chosen_ids
+from anymask.evaluate.photos import Progress, chosen_photos, walk
 from anymask.formats.sa1b import Sa1bSet
 from anymask.masks import Masks
-
-Progress = Callable[[int, int | None], None]
 
 
 @runtime_checkable
@@ -64,17 +62,10 @@ def evaluate_automatic(
         ``split-unknown``, ``set-twice``, or a broken record (see
         `anymask.formats.sa1b.Sa1bSet.read`).
     """
-    check_sets(sets, split)
-    photos = [(data, image_id) for data in sets for image_id in chosen_ids(data, split, limit)]
     scores: list[PhotoScore] = []
-    for done, (data, image_id) in enumerate(photos):
-        if progress is not None:
-            progress(done, len(photos))
-        record = data.read(image_id)
+    for data, record in walk(chosen_photos(sets, split, limit), progress):
         masks = generator.generate(record.pixels())
         scores.append(
             score_photo(masks, record.annotations, name=data.name, image_id=record.image_id)
         )
-    if progress is not None:
-        progress(len(photos), len(photos))
     return AutomaticReport(sets=tuple(data.name for data in sets), scores=tuple(scores))

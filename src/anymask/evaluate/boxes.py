@@ -11,7 +11,7 @@ annotation ignores count like others.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,14 +21,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from anymask.evaluate.coco_ap import AP_NAMES, Ap, Shown, average_precision
-from anymask.evaluate.interactive import Predictor, check_sets, chosen_ids
+from anymask.evaluate.photos import Progress, chosen_photos, walk
 from anymask.evaluate.plots import Plot, Series
-from anymask.evaluate.rounds import tight_box
+from anymask.evaluate.rounds import Predictor, tight_box
 from anymask.formats.detections import Detection, of_picture
 from anymask.formats.records import NO_CATEGORY, Annotation, Record, RecordSet
 from anymask.mask_rle import encode_rle
-
-Progress = Callable[[int, int | None], None]
 
 _HEADS = ("photos", "true", "boxes", "AP", "AP50", "AP75", "APs", "APm", "APl")
 _BYTES_AT_ONCE = 2**26  # of masks in one prediction
@@ -174,8 +172,7 @@ def evaluate_boxes(
     DataError
         ``split-unknown``, ``set-twice``, or a broken record.
     """
-    check_sets(sets, split)
-    photos = [(data, image_id) for data in sets for image_id in chosen_ids(data, split, limit)]
+    photos = chosen_photos(sets, split, limit)
     boxes: Mapping[str, tuple[Detection, ...]] | None = None
     names: dict[int, str] = {}
     if detections is not None:
@@ -186,33 +183,28 @@ def evaluate_boxes(
                     names[one.category_id] = _class_of(one)
     alike = detections is not None and all(one.category is None for one in detections)
     judged: list[BoxPhoto] = []
-    for done, (data, image_id) in enumerate(photos):
-        if progress is not None:
-            progress(done, len(photos))
-        record = data.read(image_id)
+    for number, (data, record) in enumerate(walk(photos, progress)):
         annotations = [one for one in record.annotations if one.pixels > 0]
         if boxes is None:
             asked = _of_truth(annotations)
         else:
-            asked = _of_detector(boxes.get(image_id, ()), names, record.size)
+            asked = _of_detector(boxes.get(record.image_id, ()), names, record.size)
         judged.append(
             BoxPhoto(
                 set=data.name,
                 image_id=record.image_id,
                 truths=tuple(
                     Shown(
-                        photo=done,
+                        photo=number,
                         category=NO_CATEGORY if alike else _class_of(one),
                         rle=one.rle,
                         crowd=one.iscrowd,
                     )
                     for one in annotations
                 ),
-                found=_answers(predictor, record, done, asked) if asked else (),
+                found=_answers(predictor, record, number, asked) if asked else (),
             )
         )
-    if progress is not None:
-        progress(len(photos), len(photos))
     return BoxReport(sets=tuple(data.name for data in sets), photos=tuple(judged))
 
 

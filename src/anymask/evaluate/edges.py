@@ -6,7 +6,7 @@ is told from their order (`anymask.evaluate.edge_truth`). What the figures are s
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -18,11 +18,9 @@ from rich.table import Table
 
 from anymask.evaluate.edge_metrics import EdgeCounts, EdgeFigures, count_edges, figures_of
 from anymask.evaluate.edge_truth import true_edges
-from anymask.evaluate.interactive import check_sets, chosen_ids
+from anymask.evaluate.photos import Progress, chosen_photos, walk
 from anymask.evaluate.plots import Plot, Series
 from anymask.formats.records import RecordSet
-
-Progress = Callable[[int, int | None], None]
 
 _HEADS = ("photos", "ODS", "OIS", "AP", "R50")
 
@@ -159,19 +157,12 @@ def evaluate_edges(
         ``split-unknown``, ``set-twice``, or a broken record (see
         `anymask.formats.sa1b.Sa1bSet.read`).
     """
-    check_sets(sets, split)
-    photos = [(data, image_id) for data in sets for image_id in chosen_ids(data, split, limit)]
     counts: list[EdgeCounts] = []
-    for done, (data, image_id) in enumerate(photos):
-        if progress is not None:
-            progress(done, len(photos))
-        record = data.read(image_id)
+    for data, record in walk(chosen_photos(sets, split, limit), progress):
         truths = true_edges(record.annotations, record.size)
         if truths:
             found = finder.edges(record.pixels())
             counts.append(count_edges(found, truths, name=data.name, image_id=record.image_id))
-    if progress is not None:
-        progress(len(photos), len(photos))
     return EdgeReport(sets=tuple(data.name for data in sets), counts=tuple(counts))
 
 

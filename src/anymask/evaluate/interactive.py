@@ -11,9 +11,8 @@ Masks of 0.2 % to 85 % of the photo take part, crowds do not, at most 8 a photo,
 generator that the photo's id seeds: the same masks in every run on every machine.
 """
 
-import hashlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 
 import numpy as np
@@ -22,6 +21,8 @@ from jaxtyping import UInt8
 from anymask.errors import DataError
 from anymask.evaluate.answers import Wanted, answers_of
 from anymask.evaluate.baselines import filled_box, grabcut_box
+from anymask.evaluate.photos import Progress, chosen_photos, digest, walk
+from anymask.evaluate.photos import chosen_ids as chosen_ids
 from anymask.evaluate.report import MaskScore, Report
 from anymask.evaluate.rounds import Predictor as Predictor
 from anymask.evaluate.rounds import Target as Target
@@ -29,14 +30,11 @@ from anymask.evaluate.rounds import click_rounds as click_rounds
 from anymask.evaluate.rounds import iou as iou
 from anymask.evaluate.rounds import tight_box as tight_box
 from anymask.formats.records import Annotation, Record, RecordSet
-from anymask.formats.sa1b import split_of
 from anymask.mask_rle import decode_rle
 
 SMALLEST, LARGEST = 0.002, 0.85  # shares of the photo
 MASKS_A_PHOTO = 8
 _BYTES_AT_ONCE = 2**26  # of masks in one prediction: a large photo goes prompt by prompt
-
-Progress = Callable[[int, int | None], None]
 
 
 def evaluate_interactive(
@@ -81,19 +79,13 @@ def evaluate_interactive(
         ``split-unknown``, ``clicks-wrong``, ``set-twice``, or a broken record (see
         `anymask.formats.records.RecordSet.read`).
     """
-    check_sets(sets, split)
+    photos = chosen_photos(sets, split, limit)
     wanted = Wanted(clicks=_checked(clicks), details=details or noc, noc=noc)
-    photos = [(data, image_id) for data in sets for image_id in chosen_ids(data, split, limit)]
     scores: list[MaskScore] = []
     # GrabCut keeps one thread busy beside the network, whose own threads seldom fill two cores.
     with ThreadPoolExecutor(1, "baselines") as beside:
-        for done, (data, image_id) in enumerate(photos):
-            if progress is not None:
-                progress(done, len(photos))
-            record = data.read(image_id)
+        for data, record in walk(photos, progress):
             scores.extend(_score_photo(predictor, data.name, record, wanted, baselines, beside))
-    if progress is not None:
-        progress(len(photos), len(photos))
     return Report(
         sets=tuple(data.name for data in sets),
         measures=_measures(wanted.clicks),
@@ -119,7 +111,7 @@ def masks_of_record(record: Record) -> tuple[Annotation, ...]:
     ]
     if len(fit) <= MASKS_A_PHOTO:
         return tuple(fit)
-    seed = int.from_bytes(_digest(record.image_id)[:8], "big")
+    seed = int.from_bytes(digest(record.image_id)[:8], "big")
     # The order of plain random numbers: NumPy keeps those stable, unlike its ways of choosing.
     order = np.random.default_rng(seed).random(len(fit)).argsort(kind="stable")
     return tuple(fit[i] for i in sorted(order[:MASKS_A_PHOTO]))
@@ -170,39 +162,6 @@ def _measures(clicks: tuple[int, ...]) -> tuple[str, ...]:
     for count in clicks:
         names += [f"click{count}"] + ["click1_best"] * (count == 1)
     return (*names, "filled_box", "grabcut_box")
-
-
-def chosen_ids(data: RecordSet, split: str, limit: int | None) -> list[str]:
-    """Ids of the photos that take part, sorted; of more than `limit` the lowest by SHA-256."""
-    ids = [image_id for image_id in data.ids if split == "all" or split_of(image_id) == split]
-    return ids if limit is None else sorted(sorted(ids, key=_digest)[:limit])
-
-
-def _digest(image_id: str) -> bytes:
-    return hashlib.sha256(image_id.encode("utf-8", "surrogateescape")).digest()
-
-
-def check_sets(sets: Sequence[RecordSet], split: str) -> None:
-    """Refuse a split that there is not, and sets that a report could not tell apart.
-
-    Raises
-    ------
-    DataError
-        ``split-unknown``, ``set-twice``.
-    """
-    if split not in ("val", "all"):
-        raise DataError(
-            "split-unknown", "there is no such split", given=split, hint="val or all is there"
-        )
-    names = [data.name for data in sets]
-    for name in names:
-        if names.count(name) > 1:
-            raise DataError(
-                "set-twice",
-                "two sets have one name, which is that of their folder or tar",
-                given=name,
-                hint="rename one",
-            )
 
 
 def _checked(clicks: Sequence[int]) -> tuple[int, ...]:

@@ -15,12 +15,12 @@ import numpy as np
 from jaxtyping import UInt8
 
 from anymask.errors import DataError
+from anymask.evaluate.photos import Progress
 from anymask.evaluate.video_baselines import flow, hold
 from anymask.evaluate.video_metrics import LEAST_FRAMES, objects_of, score_clip
 from anymask.evaluate.video_report import MODEL, ClipScore, VideoReport, WayScore
 from anymask.formats.davis import DavisClip, labels_of
 
-Progress = Callable[[int, int | None], None]
 Pixels = UInt8[np.ndarray, "H W 3"]
 Labels = UInt8[np.ndarray, "h w"]
 Follow = Callable[[Labels, Sequence[Pixels]], Iterable[Labels]]
