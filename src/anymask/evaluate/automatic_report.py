@@ -6,14 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool
-from rich.box import SIMPLE
-from rich.markup import escape
 from rich.table import Table
 
 from anymask.evaluate.automatic_metrics import THRESHOLDS, PhotoScore
 from anymask.evaluate.detail import SIZES
 from anymask.evaluate.plots import Plot, Series
 from anymask.evaluate.report import AREAS
+from anymask.evaluate.rows import Row, markdown_table, or_none, terminal_table, text_of
 
 MEASURES = (
     "ar1000",
@@ -48,7 +47,7 @@ class Figures:
 
     def to_dict(self) -> dict[str, object]:
         """Counts and measures by name, None for NaN."""
-        values = (None if math.isnan(value) else value for value in self.values)
+        values = map(or_none, self.values)
         return {
             "photos": self.photos,
             "truths": self.truths,
@@ -92,27 +91,16 @@ class AutomaticReport:
 
     def table(self) -> Table:
         """For the terminal: a row for each set, for sizes of true masks, and for the means."""
-        # narrow enough for 80 columns
-        table = Table(title="Automatic masks", box=SIMPLE, padding=(0, 0, 0, 1), show_edge=False)
-        table.add_column("", no_wrap=True)
         shown = [i for i, name in enumerate(_HEADS) if name not in _WIDE]
-        for i in shown:
-            table.add_column(_HEADS[i], justify="right")
-        for section in self._rows():
-            for label, figures in section:
-                cells = _cells(figures)
-                table.add_row(escape(label), *(cells[i] for i in shown))
-            table.add_section()
-        return table
+        rows = [
+            [(label, [cells[i] for i in shown]) for label, cells in section]
+            for section in self._cells()
+        ]
+        return terminal_table("Automatic masks", [_HEADS[i] for i in shown], rows)
 
     def markdown(self) -> str:
         """The same as a markdown table, and AR of the best 10 and 100 masks."""
-        lines = ["| | " + " | ".join(_HEADS) + " |", "|---|" + "---:|" * len(_HEADS)]
-        for section in self._rows():
-            for label, figures in section:
-                label = label.replace("|", "\\|")
-                lines.append(f"| {label} | " + " | ".join(_cells(figures)) + " |")
-        return "\n".join(lines) + "\n"
+        return markdown_table(_HEADS, self._cells())
 
     def remarks(self) -> str:
         """Nothing that the table does not say."""
@@ -151,6 +139,11 @@ class AutomaticReport:
                 ticks=tuple(label.removeprefix("area ") for label, _ in sizes),
             ),
         )
+
+    def _cells(self) -> list[list[Row]]:
+        return [
+            [(label, _cells(figures)) for label, figures in section] for section in self._rows()
+        ]
 
     def _rows(self) -> list[list[tuple[str, Figures]]]:
         means = [("mean of sets", self._mean_of_sets()), ("pooled", pooled(self.scores))]
@@ -253,4 +246,4 @@ def _ratio(share: float, whole: int) -> float:
 
 def _cells(figures: Figures) -> list[str]:
     counts = [str(figures.truths), str(figures.masks or "-")]
-    return counts + ["-" if math.isnan(value) else f"{value:.3f}" for value in figures.values]
+    return counts + [text_of(value) for value in figures.values]

@@ -16,14 +16,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from rich.box import SIMPLE
-from rich.markup import escape
 from rich.table import Table
 
 from anymask.evaluate.coco_ap import AP_NAMES, Ap, Shown, average_precision
 from anymask.evaluate.photos import Progress, chosen_photos, walk
 from anymask.evaluate.plots import Plot, Series
 from anymask.evaluate.rounds import Predictor, tight_box
+from anymask.evaluate.rows import Row, markdown_table, or_none, terminal_table, text_of
 from anymask.formats.detections import Detection, of_picture
 from anymask.formats.records import NO_CATEGORY, Annotation, Record, RecordSet
 from anymask.mask_rle import encode_rle
@@ -74,24 +73,11 @@ class BoxReport:
 
     def table(self) -> Table:
         """For the terminal: a row for each set, and one for all photos."""
-        table = Table(title="Masks from boxes", box=SIMPLE, padding=(0, 0, 0, 1), show_edge=False)
-        table.add_column("", no_wrap=True)
-        for name in _HEADS:
-            table.add_column(name, justify="right")
-        for section in self._rows():
-            for label, cells in section:
-                table.add_row(escape(label), *cells)
-            table.add_section()
-        return table
+        return terminal_table("Masks from boxes", _HEADS, self._rows())
 
     def markdown(self) -> str:
         """The same as a markdown table."""
-        lines = ["| | " + " | ".join(_HEADS) + " |", "|---|" + "---:|" * len(_HEADS)]
-        for section in self._rows():
-            for label, cells in section:
-                label = label.replace("|", "\\|")
-                lines.append(f"| {label} | " + " | ".join(cells) + " |")
-        return "\n".join(lines) + "\n"
+        return markdown_table(_HEADS, self._rows())
 
     def remarks(self) -> str:
         """Nothing that the table does not say."""
@@ -127,10 +113,10 @@ class BoxReport:
             "photos": len(own),
             "masks": _true(own),
             "boxes": sum(len(photo.found) for photo in own),
-            **{name: None if math.isnan(value) else value for name, value in values.items()},
+            **{name: or_none(value) for name, value in values.items()},
         }
 
-    def _rows(self) -> list[list[tuple[str, list[str]]]]:
+    def _rows(self) -> list[list[Row]]:
         return [
             [(name, self._cells(name)) for name in self.sets],
             [("pooled", self._cells(None))],
@@ -140,7 +126,7 @@ class BoxReport:
         own, known = self._of(of), self.figures(of)
         values = [getattr(known, name) for name in AP_NAMES]
         counts = (len(own), _true(own), sum(len(photo.found) for photo in own))
-        return [*map(str, counts), *("-" if math.isnan(v) else f"{v:.3f}" for v in values)]
+        return [*map(str, counts), *(text_of(v) for v in values)]
 
 
 def evaluate_boxes(

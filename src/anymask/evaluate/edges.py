@@ -5,21 +5,19 @@ is told from their order (`anymask.evaluate.edge_truth`). What the figures are s
 `anymask.evaluate.edge_metrics`.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32
-from rich.box import SIMPLE
-from rich.markup import escape
 from rich.table import Table
 
 from anymask.evaluate.edge_metrics import EdgeCounts, EdgeFigures, count_edges, figures_of
 from anymask.evaluate.edge_truth import true_edges
 from anymask.evaluate.photos import Progress, chosen_photos, walk
 from anymask.evaluate.plots import Plot, Series
+from anymask.evaluate.rows import Row, markdown_table, or_none, terminal_table, text_of
 from anymask.formats.records import RecordSet
 
 _HEADS = ("photos", "ODS", "OIS", "AP", "R50")
@@ -69,24 +67,11 @@ class EdgeReport:
 
     def table(self) -> Table:
         """For the terminal: a row for each set, and one for all photos."""
-        table = Table(title="Edges", box=SIMPLE, padding=(0, 0, 0, 1), show_edge=False)
-        table.add_column("", no_wrap=True)
-        for name in _HEADS:
-            table.add_column(name, justify="right")
-        for section in self._rows():
-            for label, cells in section:
-                table.add_row(escape(label), *cells)
-            table.add_section()
-        return table
+        return terminal_table("Edges", _HEADS, self._rows())
 
     def markdown(self) -> str:
         """The same as a markdown table."""
-        lines = ["| | " + " | ".join(_HEADS) + " |", "|---|" + "---:|" * len(_HEADS)]
-        for section in self._rows():
-            for label, cells in section:
-                label = label.replace("|", "\\|")
-                lines.append(f"| {label} | " + " | ".join(cells) + " |")
-        return "\n".join(lines) + "\n"
+        return markdown_table(_HEADS, self._rows())
 
     def remarks(self) -> str:
         """Which threshold is the best for all photos together."""
@@ -121,8 +106,8 @@ class EdgeReport:
             ),
         )
 
-    def _rows(self) -> list[list[tuple[str, list[str]]]]:
-        sets = [(name, _cells(self.figures(name))) for name in self.sets]
+    def _rows(self) -> list[list[Row]]:
+        sets: list[Row] = [(name, _cells(self.figures(name))) for name in self.sets]
         return [sets, [("pooled", _cells(self.figures()))]]
 
 
@@ -168,10 +153,9 @@ def evaluate_edges(
 
 def _part(figures: EdgeFigures) -> dict[str, object]:
     values = {name: getattr(figures, name) for name in ("ods", "ois", "ap", "r50", "threshold")}
-    shown = {name: None if math.isnan(value) else value for name, value in values.items()}
-    return {"photos": figures.photos, **shown}
+    return {"photos": figures.photos, **{name: or_none(value) for name, value in values.items()}}
 
 
 def _cells(figures: EdgeFigures) -> list[str]:
     values = (figures.ods, figures.ois, figures.ap, figures.r50)
-    return [str(figures.photos), *("-" if math.isnan(v) else f"{v:.3f}" for v in values)]
+    return [str(figures.photos), *(text_of(v) for v in values)]

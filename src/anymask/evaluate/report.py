@@ -5,14 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from rich.box import SIMPLE
-from rich.markup import escape
 from rich.table import Table
 
 from anymask.evaluate.detail import Detail
 from anymask.evaluate.detail_page import detail_plots, detail_remarks
 from anymask.evaluate.detail_report import Judged, figures_of
 from anymask.evaluate.plots import Plot, Series
+from anymask.evaluate.rows import Row, markdown_table, or_none, terminal_table, text_of
 
 AREAS = ((0.0, 0.01), (0.01, 0.03), (0.03, 0.10), (0.10, 1.01))  # shares of the picture
 
@@ -94,28 +93,11 @@ class Report:
 
     def table(self) -> Table:
         """For the terminal: a row for each set, for sizes, and for the means."""
-        # narrow enough for 80 columns
-        table = Table(title="Mean IoU", box=SIMPLE, padding=(0, 0, 0, 1), show_edge=False)
-        table.add_column("", no_wrap=True)
-        for name in ("masks", *self.measures):
-            table.add_column(name.replace("_", " "), justify="right")
-        for section in self._rows():
-            for label, count, means in section:
-                table.add_row(escape(label), str(count), *map(_text, means))
-            table.add_section()
-        return table
+        return terminal_table("Mean IoU", self._heads(), self._cells())
 
     def markdown(self) -> str:
         """The same as a markdown table."""
-        lines = [
-            "| | masks | " + " | ".join(name.replace("_", " ") for name in self.measures) + " |",
-            "|---|" + "---:|" * (len(self.measures) + 1),
-        ]
-        for section in self._rows():
-            for label, count, means in section:
-                label = label.replace("|", "\\|")
-                lines.append(f"| {label} | {count} | " + " | ".join(map(_text, means)) + " |")
-        return "\n".join(lines) + "\n"
+        return markdown_table(self._heads(), self._cells())
 
     def remarks(self) -> str:
         """What was seen in the answers, as markdown."""
@@ -145,6 +127,15 @@ class Report:
             ticks=tuple(label.removeprefix("area ") for label, _ in sizes),
         )
         return (areas, *detail_plots(self.judged()))
+
+    def _heads(self) -> list[str]:
+        return ["masks", *(name.replace("_", " ") for name in self.measures)]
+
+    def _cells(self) -> list[list[Row]]:
+        return [
+            [(label, (str(count), *map(text_of, means))) for label, count, means in section]
+            for section in self._rows()
+        ]
 
     def _rows(self) -> list[list[tuple[str, int, tuple[float, ...]]]]:
         sets = [(name, *self._means(self._of_set(name))) for name in self.sets]
@@ -182,9 +173,5 @@ class Report:
 
     def _part(self, part: _Means) -> dict[str, object]:
         count, means = part
-        values = (None if math.isnan(mean) else mean for mean in means)
+        values = map(or_none, means)
         return {"masks": count, **dict(zip(self.measures, values, strict=True))}
-
-
-def _text(mean: float) -> str:
-    return "-" if math.isnan(mean) else f"{mean:.3f}"

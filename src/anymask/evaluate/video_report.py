@@ -5,10 +5,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from rich.box import SIMPLE
-from rich.markup import escape
 from rich.table import Table
 
+from anymask.evaluate.rows import Row, markdown_table, or_none, terminal_table, text_of
 from anymask.evaluate.video_metrics import ObjectScore, statistics
 
 MODEL = "model"  # the way that is judged; all others are baselines
@@ -32,7 +31,7 @@ class Figures:
 
     def to_dict(self) -> dict[str, object]:
         """Measures by name, None for NaN."""
-        values = (None if math.isnan(value) else value for value in self.values)
+        values = map(or_none, self.values)
         return {**dict(zip(MEASURES, values, strict=True)), "objects": self.objects}
 
 
@@ -109,26 +108,12 @@ class VideoReport:
 
     def table(self) -> Table:
         """For the terminal: a row for each clip, and the means."""
-        # narrow enough for 80 columns
-        table = Table(title="Video", box=SIMPLE, padding=(0, 0, 0, 1), show_edge=False)
-        table.add_column("", overflow="fold")  # names give way, figures do not
-        for head in self._heads():
-            table.add_column(head, justify="right", no_wrap=True)
         *clips, objects, means = self._rows()
-        for label, cells in clips:
-            table.add_row(escape(label), *cells)
-        table.add_section()
-        for label, cells in (objects, means):
-            table.add_row(label, *cells)
-        return table
+        return terminal_table("Video", self._heads(), [clips, [objects, means]], fold=True)
 
     def markdown(self) -> str:
         """The same as a markdown table."""
-        heads = self._heads()
-        lines = ["| | " + " | ".join(heads) + " |", "|---|" + "---:|" * len(heads)]
-        for label, cells in self._rows():
-            lines.append(f"| {label.replace('|', chr(92) + '|')} | " + " | ".join(cells) + " |")
-        return "\n".join(lines) + "\n"
+        return markdown_table(self._heads(), [self._rows()])
 
     def _part(self, way: str) -> dict[str, object]:
         """Means and clips of one way."""
@@ -172,9 +157,9 @@ class VideoReport:
         others = [way for way in self._ways() if way != MODEL]
         return ["obj", "len", "J&F", "J", "F", "J rec", "fps", *others]
 
-    def _rows(self) -> list[tuple[str, list[str]]]:
+    def _rows(self) -> list[Row]:
         """Clips, then the two means."""
-        rows = [
+        rows: list[Row] = [
             (clip.clip, self._cells({way.way: figures(way.objects) for way in clip.ways}, [clip]))
             for clip in self.clips
         ]
@@ -194,9 +179,9 @@ class VideoReport:
         others = [ways[way].values[0] if way in ways else math.nan for way in self._ways()[1:]]
         return [
             *(str(ours.objects), str(frames)),
-            *(_text(value) for value in ours.values[:4]),
+            *map(text_of, ours.values[:4]),
             "-" if fps is None else f"{fps:.1f}",
-            *(_text(value) for value in others),
+            *map(text_of, others),
         ]
 
 
@@ -219,7 +204,3 @@ def _means(rows: Sequence[tuple[float, ...]]) -> tuple[float, ...]:
 def _of(clip: ClipScore, way: str) -> tuple[ObjectScore, ...]:
     taken = clip.way(way)
     return () if taken is None else taken.objects
-
-
-def _text(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.3f}"
