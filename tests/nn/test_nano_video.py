@@ -222,3 +222,15 @@ def test_recall_and_answer_can_be_exported(network, frames):
         given = (*frames[1], kept[:, None], torch.tensor([[ROWS - 1]]))
         exported = torch.export.export(Follow(), given, strict=False)
         assert torch.allclose(exported.module()(*given), Follow()(*given), atol=1e-4)
+
+
+@torch.inference_mode()
+def test_objects_that_recall_the_same_frames_are_answered_as_one_by_one(network, frames):
+    kept = [network.memory.remember(frames[t], torch.rand(3, 1, 16, 24)) for t in range(2)]
+    history = [[(kept[0][i], ROWS - 1), (kept[1][i], 0)] for i in range(3)]
+    together = network.recall(frames[2], bank(*history)._replace(same_frames=True))
+    for i, one in enumerate(history):
+        alone = network.recall(frames[2], bank(one))
+        for whole, single in zip(together, alone, strict=True):
+            row = whole[i : i + 1] if len(whole) == 3 else whole
+            assert torch.allclose(row, single, atol=1e-4)

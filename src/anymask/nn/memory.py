@@ -29,7 +29,8 @@ _SCALE, _SHIFT = 20.0, -10.0  # of a mask, 0..1, before the encoder
 class MemoryBank(NamedTuple):
     """What each of N objects may attend to; shorter histories are padded.
 
-    A `valid` that is None says that nothing is padding, which saves masks.
+    A `valid` that is None says that nothing is padding, which saves masks. Memories that are of the
+    same frames in the same rows for all objects differ in what was masked there alone.
     """
 
     spatial: Float[Tensor, "N T K D"]
@@ -38,6 +39,7 @@ class MemoryBank(NamedTuple):
     pointers: Float[Tensor, "N P C"]
     gaps: Float[Tensor, "N P"]  # in time, over the longest that is attended to
     pointer_valid: Bool[Tensor, "N P"] | None
+    same_frames: bool = False
 
 
 class Memory(nn.Module):

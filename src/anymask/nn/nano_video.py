@@ -54,6 +54,9 @@ class NanoVideo(Nano):
 
     def recall(self, maps: Maps, bank: MemoryBank) -> tuple[Tensor, ...]:
         """Parts moved by what each of N objects recalls, keys of the frame, guesses, in sight."""
+        if bank.same_frames:
+            shared = self.memory.recall_together(maps, bank.spatial, bank.rows[0])
+            return self.moved(maps, shared)
         valid = bank.spatial_valid
         if valid is None:
             valid = torch.ones_like(bank.rows, dtype=torch.bool)

@@ -104,9 +104,9 @@ class Recall:
     pointers: tuple[tuple[FrameMemory, float], ...] = ()
 
     @property
-    def counts(self) -> tuple[int, int]:
-        """Memories and pointers."""
-        return len(self.spatial), len(self.pointers)
+    def frames(self) -> tuple[tuple[int, int], ...]:
+        """Frame and row of each memory."""
+        return tuple((memory.frame, row) for memory, row in self.spatial)
 
 
 @torch.inference_mode()
@@ -253,6 +253,7 @@ def bank_of(recalls: Sequence[Recall], device: torch.device) -> MemoryBank:
         pointers=torch.stack(pointers).to(device, torch.float32),
         gaps=torch.tensor(gaps, device=device, dtype=torch.float32).view(len(recalls), told),
         pointer_valid=valid([len(r.pointers) for r in recalls], told),
+        same_frames=len({one.frames for one in recalls}) == 1,
     )
 
 
@@ -272,12 +273,13 @@ def _nowhere(count: int, device: torch.device) -> tuple[Tensor, Tensor]:
 def _together(recalls: Sequence[Recall], cpu: bool) -> list[list[int]]:
     """Objects that are worked on together: those that recall something, and the others.
 
-    On a CPU, which gains little by doing many at once, only histories of one length go together:
-    then nothing is padded.
+    On a CPU, which gains little by doing many at once, only objects that recall the same frames go
+    together: then nothing is padded, and some networks compare frames but once for all of them.
     """
-    groups: dict[tuple[int, ...], list[int]] = {}
+    groups: dict[object, list[int]] = {}
     for i, one in enumerate(recalls):
-        groups.setdefault(one.counts if cpu else (min(1, len(one.spatial)),), []).append(i)
+        alike = (one.frames, len(one.pointers)) if cpu else bool(one.spatial)
+        groups.setdefault(alike, []).append(i)
     return list(groups.values())
 
 
