@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from turns import Runs, take_turns, write_record
+from turns import Runs, resident, take_turns, write_record
 
 MODELS = (
     "mobile-sam",
@@ -64,14 +64,6 @@ def ours(name: str) -> tuple[Encode, Click]:
 
 
 PEERS: dict[str, Callable[[], tuple[Encode, Click]]] = {}  # by the name of our model
-
-
-def resident(key: str) -> int:
-    """VmRSS or VmHWM of this process, bytes."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(f"{key}:"):
-            return int(line.split()[1]) * 1024
-    raise RuntimeError(f"/proc/self/status has no {key}")
 
 
 def cpu() -> float:

@@ -12,18 +12,15 @@ time of that hides the one of the work.
 """
 
 import argparse
-import json
 import statistics
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from encode_vit import product, resident, usage
-from turns import Runs, take_turns, write_record
+from encode_vit import PRODUCT_GFLOP, product
+from turns import Runs, answer, print_columns, take_turns, write_record
 
 SIZES = ("tiny", "small", "base-plus", "large")
-PRODUCT_GFLOP = 2 * 4096 * 768 * 3072 * 40 / 1e9  # of one run of `product`
 
 
 def ours(size: str) -> Callable[[], object]:
@@ -40,15 +37,13 @@ def ours(size: str) -> Callable[[], object]:
     return lambda: network.encode(image)  # type: ignore[operator]
 
 
-def peer(size: str) -> Callable[[], object]:
-    """The encoder of `transformers`, as it comes."""
-    import torch
-    from transformers import Sam2Config, Sam2HieraDetConfig, Sam2Model, Sam2VisionConfig
+def vision_of(name: str) -> Any:
+    """The image encoder of `transformers` in the size of a row of ours."""
+    from transformers import Sam2HieraDetConfig, Sam2VisionConfig
 
     from anymask.variants import variant
 
-    torch.manual_seed(0)
-    row = variant(f"sam2.1-{size}").network
+    row = variant(name).network
     dim, heads, background = row["dim"], row["heads"], row["background"]
     assert isinstance(dim, int) and isinstance(heads, int)
     dims = [dim * 2**i for i in range(4)]
@@ -62,8 +57,16 @@ def peer(size: str) -> Callable[[], object]:
         global_attention_blocks=list(row["global_blocks"]),  # type: ignore[call-overload]
         window_positional_embedding_background_size=[background, background],
     )
-    vision = Sam2VisionConfig(backbone_config=trunk, backbone_channel_list=dims[::-1])
-    network = Sam2Model(Sam2Config(vision_config=vision)).eval()
+    return Sam2VisionConfig(backbone_config=trunk, backbone_channel_list=dims[::-1])
+
+
+def peer(size: str) -> Callable[[], object]:
+    """The encoder of `transformers`, as it comes."""
+    import torch
+    from transformers import Sam2Config, Sam2Model
+
+    torch.manual_seed(0)
+    network = Sam2Model(Sam2Config(vision_config=vision_of(f"sam2.1-{size}"))).eval()
     image = torch.randn(1, 3, 1024, 1024)
     return lambda: network.get_image_embeddings(image)
 
@@ -76,15 +79,7 @@ def serve(side: str, size: str, threads: int) -> None:
     sides = {"anymask": lambda: ours(size), "transformers": lambda: peer(size), "product": product}
     run = sides[side]()
     with torch.inference_mode():
-        print("ready", flush=True)
-        for _ in sys.stdin:
-            Path("/proc/self/clear_refs").write_text("5")  # starts the peak afresh
-            held, before, start = resident("VmRSS"), usage(), time.perf_counter()
-            run()
-            wall, after = time.perf_counter() - start, usage()
-            cpu = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
-            report = {"cpu_s": cpu, "wall_s": wall, "peak_bytes": resident("VmHWM") - held}
-            print(json.dumps(report), flush=True)
+        answer(run)
 
 
 def measure(size: str, repeats: int, threads: int) -> Runs:
@@ -126,9 +121,7 @@ def main() -> None:
         return
     runs = {s: measure(s, arguments.repeats, arguments.threads) for s in arguments.sizes}
     found = {f"sam2.1-{s}": summary(one) for s, one in runs.items()}
-    print(f"{'':26}" + "".join(f"{name:>18}" for name in found))
-    for key in next(iter(found.values())):
-        print(f"{key:26}" + "".join(f"{one[key]:18.3f}" for one in found.values()))
+    print_columns(found)
     if arguments.json:
         write_record(arguments, found, runs)
 

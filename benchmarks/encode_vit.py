@@ -21,12 +21,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from turns import Runs, take_turns, write_record
+from turns import Runs, resident, take_turns, write_record
 
 SIDES = ("anymask", "transformers", "product")
 VIT_B = {"dim": 768, "depth": 12, "heads": 12, "global_blocks": (2, 5, 8, 11)}
 PRODUCT = (4096, 768, 3072)  # rows, inner, columns: the encoder's largest layer
 PRODUCTS = 40  # a measurement of the rate takes so many
+PRODUCT_GFLOP = 2 * PRODUCT[0] * PRODUCT[1] * PRODUCT[2] * PRODUCTS / 1e9  # of one run of `product`
 
 
 def arithmetic(
@@ -87,14 +88,6 @@ def product() -> Callable[[], object]:
     return run
 
 
-def resident(key: str) -> int:
-    """VmRSS or VmHWM of this process, bytes."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(f"{key}:"):
-            return int(line.split()[1]) * 1024
-    raise RuntimeError(f"/proc/self/status has no {key}")
-
-
 def serve(side: str, threads: int) -> None:
     """In a child: load, say so, then run and report once for every line that comes in."""
     import torch
@@ -134,8 +127,7 @@ def summary(runs: Runs) -> dict[str, float]:
     cpu = {s: statistics.median(r["user_s"] + r["system_s"] for r in runs[s][1:]) for s in SIDES}
     wall = {s: statistics.median(r["wall_s"] for r in runs[s][1:]) for s in SIDES}
     peak = {s: runs[s][0]["peak_bytes"] / 1e6 for s in SIDES}
-    rows, inner, columns = PRODUCT
-    rate = 2 * rows * inner * columns * PRODUCTS / cpu["product"] / 1e9
+    rate = PRODUCT_GFLOP / cpu["product"]
     reached = arithmetic(**VIT_B) / cpu["anymask"] / 1e9  # type: ignore[arg-type]
     return {
         "anymask_cpu_s": cpu["anymask"],

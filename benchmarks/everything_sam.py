@@ -34,6 +34,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from turns import resident
 
 SIDES = ("anymask", "transformers")
 SIZE = (1800, 1200)  # width, height
@@ -218,14 +219,6 @@ def peer_names(layout: Any, state: dict[str, Any]) -> dict[str, Any]:
         "prompt_encoder.position.matrix"
     ]
     return renamed
-
-
-def resident(key: str) -> int:
-    """VmRSS or VmHWM of this process, bytes."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(f"{key}:"):
-            return int(line.split()[1]) * 1024
-    raise RuntimeError(f"/proc/self/status has no {key}")
 
 
 def cpu_s() -> float:

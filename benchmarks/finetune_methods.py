@@ -71,8 +71,9 @@ def main() -> None:
         done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
         found = json.loads(done.stdout)
         if number == 0:
-            names = " | ".join(name for name, _, _ in found["figures"])
-            print(f"| | {names} | agreement | CPU min | MiB |\n|---|" + "---:|" * 7)
+            names = [name for name, _, _ in found["figures"]]
+            heads = [*names, "agreement", "CPU min", "MiB"]
+            print(f"| | {' | '.join(heads)} |\n|---|" + "---:|" * len(heads))
             before = " | ".join(f"{value:.3f}" for _, value, _ in found["figures"])
             print(f"| before | {before} | 1 | | |")
         change = " | ".join(f"{after - value:+.3f}" for _, value, after in found["figures"])

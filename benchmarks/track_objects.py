@@ -10,16 +10,12 @@ cost the same.
 """
 
 import argparse
-import json
 import statistics
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from encode_vit import usage
-from turns import Runs, take_turns, write_record
+from turns import Runs, answer, print_columns, take_turns, write_record
 
 SIZE = (360, 640)
 WARM_UP = 8  # frames
@@ -70,14 +66,7 @@ def serve(name: str, objects: int, threads: int) -> None:
         session.prompt(0, one, boxes=[x, y, x + 110, y + 110])
     for _ in range(WARM_UP):
         session.step(next(coming))
-    print("ready", flush=True)
-    for _ in sys.stdin:
-        pixels = next(coming)
-        before, start = usage(), time.perf_counter()
-        session.step(pixels)
-        wall, after = time.perf_counter() - start, usage()
-        cpu = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
-        print(json.dumps({"cpu_s": cpu, "wall_s": wall}), flush=True)
+    answer(lambda: session.step(next(coming)))
 
 
 def measure(name: str, objects: int, repeats: int, threads: int) -> Runs:
@@ -113,9 +102,7 @@ def main() -> None:
         for name in arguments.models
     }
     found = {name: summary(one) for name, one in runs.items()}
-    print(f"{'':16}" + "".join(f"{name:>18}" for name in found))
-    for key in next(iter(found.values())):
-        print(f"{key:16}" + "".join(f"{one[key]:18.3f}" for one in found.values()))
+    print_columns(found)
     if arguments.json:
         write_record(arguments, found, runs)
 

@@ -13,18 +13,15 @@ takes the place of the peer.
 """
 
 import argparse
-import json
 import statistics
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
-from encode_vit import product, usage
-from turns import Runs, take_turns, write_record
+from encode_sam2 import vision_of
+from encode_vit import PRODUCT_GFLOP, product
+from turns import Runs, answer, print_columns, take_turns, write_record
 
 SIZES = ("tiny", "small", "base-plus", "large", "edgetam")
-PRODUCT_GFLOP = 2 * 4096 * 768 * 3072 * 40 / 1e9  # of one run of `product`
 MEMORIES, POINTERS, SIDE = 7, 16, 1024
 
 
@@ -78,35 +75,12 @@ def ours(size: str, objects: int) -> Callable[[], object]:
 def peer(size: str, objects: int) -> Callable[[], object]:
     """The step of `transformers`, as it comes."""
     import torch
-    from transformers import (
-        Sam2HieraDetConfig,
-        Sam2VideoConfig,
-        Sam2VideoInferenceSession,
-        Sam2VideoModel,
-        Sam2VisionConfig,
-    )
-
-    from anymask.variants import variant
+    from transformers import Sam2VideoConfig, Sam2VideoInferenceSession, Sam2VideoModel
 
     torch.manual_seed(0)
-    row = variant(row_of(size)).network
-    dim, heads, background = row["dim"], row["heads"], row["background"]
-    assert isinstance(dim, int) and isinstance(heads, int)
-    dims = [dim * 2**i for i in range(4)]
-    trunk = Sam2HieraDetConfig(
-        hidden_size=dim,
-        num_attention_heads=heads,
-        blocks_per_stage=list(row["depths"]),  # type: ignore[call-overload]
-        embed_dim_per_stage=dims,
-        num_attention_heads_per_stage=[heads * 2**i for i in range(4)],
-        window_size_per_stage=list(row["windows"]),  # type: ignore[call-overload]
-        global_attention_blocks=list(row["global_blocks"]),  # type: ignore[call-overload]
-        window_positional_embedding_background_size=[background, background],
-    )
-    vision = Sam2VisionConfig(backbone_config=trunk, backbone_channel_list=dims[::-1])
     model = Sam2VideoModel(
         Sam2VideoConfig(
-            vision_config=vision,
+            vision_config=vision_of(row_of(size)),
             enable_temporal_pos_encoding_for_object_pointers=True,
             enable_occlusion_spatial_embedding=True,
         )
@@ -144,13 +118,7 @@ def serve(side: str, size: str, objects: int, threads: int) -> None:
     }
     run = sides[side]()
     with torch.inference_mode():
-        print("ready", flush=True)
-        for _ in sys.stdin:
-            before, start = usage(), time.perf_counter()
-            run()
-            wall, after = time.perf_counter() - start, usage()
-            cpu = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
-            print(json.dumps({"cpu_s": cpu, "wall_s": wall}), flush=True)
+        answer(run)
 
 
 def measure(size: str, objects: int, repeats: int, threads: int) -> Runs:
@@ -194,9 +162,7 @@ def main() -> None:
         for s in arguments.sizes
     }
     found = {row_of(s): summary(one) for s, one in runs.items()}
-    print(f"{'':26}" + "".join(f"{name:>18}" for name in found))
-    for key in next(iter(found.values())):
-        print(f"{key:26}" + "".join(f"{one[key]:18.3f}" for one in found.values()))
+    print_columns(found)
     if arguments.json:
         write_record(arguments, found, runs)
 

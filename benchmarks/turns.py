@@ -9,7 +9,9 @@ import json
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 Runs = dict[str, list[dict[str, float]]]
 
@@ -35,6 +37,33 @@ def take_turns(commands: Mapping[str, Sequence[str]], repeats: int) -> Runs:
     for child in children.values():
         child.communicate()
     return runs
+
+
+def answer(run: Callable[[], object]) -> None:
+    """In a child: say that all is loaded, then run and report once for every line that comes in."""
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        Path("/proc/self/clear_refs").write_text("5")  # starts the peak afresh
+        held, before, start = resident("VmRSS"), time.process_time(), time.perf_counter()
+        run()
+        wall, cpu = time.perf_counter() - start, time.process_time() - before
+        report = {"cpu_s": cpu, "wall_s": wall, "peak_bytes": resident("VmHWM") - held}
+        print(json.dumps(report), flush=True)
+
+
+def resident(key: str) -> int:
+    """VmRSS or VmHWM of this process, bytes."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{key}:"):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError(f"/proc/self/status has no {key}")
+
+
+def print_columns(found: Mapping[str, Mapping[str, float]]) -> None:
+    """A line for each figure, a column for each thing that was measured."""
+    print(f"{'':26}" + "".join(f"{name:>18}" for name in found))
+    for key in next(iter(found.values())):
+        print(f"{key:26}" + "".join(f"{one[key]:18.3f}" for one in found.values()))
 
 
 def write_record(arguments: argparse.Namespace, found: object, runs: object) -> None:
