@@ -23,17 +23,8 @@ from anymask.formats.records import (
     Category,
     Record,
     WriteOptions,
-    of_generated,
 )
 from anymask.formats.sa1b import parse_record
-from anymask.generated import GeneratedMasks
-
-
-def generated_annotations(
-    masks: GeneratedMasks, *, polygons: bool = False
-) -> list[dict[str, object]]:
-    """What everything mode found as annotations of COCO's, without ids."""
-    return [row_of(each, polygons) for each in of_generated(masks, "", "").annotations]
 
 
 class CocoWriter:
