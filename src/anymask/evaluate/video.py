@@ -102,7 +102,8 @@ def evaluate_video(
     Raises
     ------
     DataError
-        ``clip-short``, ``clip-sizes``, ``clip-empty``: nothing is marked on the first frame.
+        ``clip-lengths``, ``clip-short``, ``clip-sizes``; ``clip-empty``: nothing is marked on the
+        first frame.
     """
     ways: dict[str, Follow] = {MODEL: lambda first, frames: followed(predictor, first, frames)}
     if baselines:
