@@ -64,7 +64,8 @@ def convert(
 
     Formats are sa1b (a JSON beside each picture, in a folder or a tar), coco (one JSON), labelmap
     (PNGs whose values number the objects), labelme (JSONs of shapes), yolo (outlines in texts)
-    and, to read only, masks (a black-and-white PNG for each mask).
+    and, to read only, segment (what anymask segment wrote) and masks (a black-and-white PNG for
+    each mask).
 
     At the end it says how many pictures and masks were written and what was cut or left out. No
     file that is there is replaced, and IN is never changed.

@@ -164,13 +164,10 @@ def finetune(
 
         variant(model)
     with importing():
-        import torch
-
         from anymask.train.finetune_loop import Course
         from anymask.train.finetune_order import Order, prepare
         from anymask.train.finetune_run import run, save
 
-    torch.set_flush_denormal(True)  # denormals slow some CPUs down a hundred times
     order = Order(
         data=data,
         output=output,

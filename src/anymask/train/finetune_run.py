@@ -19,6 +19,7 @@ from anymask.formats.atomic import write_atomic
 from anymask.model import Model, load
 from anymask.model_options import PLAIN
 from anymask.predict.image import ImagePredictor
+from anymask.train.denormals import denormals_as_zero
 from anymask.train.finetune_data import Part, Split
 from anymask.train.finetune_drift import agreement, remember
 from anymask.train.finetune_exam import Exam
@@ -76,6 +77,7 @@ class FinetuneResult:
     minutes: float
 
 
+@denormals_as_zero()
 def run(job: Job, progress: Progress | None = None, stop: Stop | None = None) -> FinetuneResult:
     """Judge, learn, judge again; nothing is written but features on disk.
 

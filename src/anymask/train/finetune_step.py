@@ -136,9 +136,7 @@ def answers(
         boxed = asked.boxes is not None and spec.mask_prompts
         again = boxed and (sure or rng.random() < _FED_BACK)
         wrong = [
-            again or _correct(asked, i, chosen[q], view, rng)
-            for q, i in enumerate(rows)
-            if room[q]
+            again or _correct(asked, i, chosen[q], view, rng) for q, i in enumerate(rows) if room[q]
         ]
         kept = [q for q, found in zip(np.flatnonzero(room).tolist(), wrong, strict=True) if found]
         if not kept:

@@ -18,6 +18,7 @@ from anymask.train.batches import PhotoDrawer, StepKind, draw_batch
 from anymask.train.checks import check_config
 from anymask.train.config import TrainConfig, to_toml
 from anymask.train.curves import JUDGED, STEPS, add_row, cut_rows, draw_curves, facts_row
+from anymask.train.denormals import denormals_as_zero
 from anymask.train.judge import Judge
 from anymask.train.loop import never, train
 from anymask.train.manifest import check_data
@@ -41,6 +42,7 @@ Progress = Callable[[Mapping[str, float]], None]
 Tell = Callable[[str], None]
 
 
+@denormals_as_zero()
 def run_slice(
     config: TrainConfig,
     *,
@@ -97,7 +99,6 @@ def run_slice(
     """
     check_config(config)
     torch.set_num_threads(threads)
-    torch.set_flush_denormal(True)  # denormals slow this CPU down a hundred times
     folder = Path(config.out)
     if resume is not None and load_state(resume) is None:
         raise RunError(

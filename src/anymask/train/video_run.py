@@ -22,6 +22,7 @@ from anymask.nn.nano import Nano
 from anymask.nn.nano_memory import NanoMemory
 from anymask.nn.nano_video import NanoVideo
 from anymask.train.batches import PhotoDrawer
+from anymask.train.denormals import denormals_as_zero
 from anymask.train.samples import find_photos
 from anymask.train.state import RunState, half, load_state, save_state
 from anymask.train.video_config import SampleKind, VideoConfig
@@ -239,6 +240,7 @@ def _average(run: VideoRun) -> None:
         run.averaged[name].lerp_(parameter, 1 - decay)
 
 
+@denormals_as_zero()
 def run_video_slice(
     config: VideoConfig,
     *,
@@ -253,7 +255,6 @@ def run_video_slice(
     ``stop`` is asked after each step; the step that is going on is saved.
     """
     torch.set_num_threads(threads)
-    torch.set_flush_denormal(True)
     folder = Path(config.out)
     run = begin(config, folder / STATE)
     drawers = Drawers(config)
