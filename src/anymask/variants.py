@@ -155,7 +155,7 @@ VARIANTS: tuple[Variant, ...] = (
         weights=Asset(
             file="nano.safetensors",
             bytes=14_336_498,
-            sha256="61a2c6eb509764e1f2e33e04f8e15c4c28f0dd6143f791864e3c8b420fc5f7c7",
+            sha256="fc8c060aa0d6cdd720410edac660444ac685d5b4d1b8a1d2568922b59ae2eb8c",
         ),
         licence="Apache-2.0",
         summary="bundled; a click in milliseconds on any CPU, offline",
@@ -170,7 +170,7 @@ VARIANTS: tuple[Variant, ...] = (
         memory=Asset(
             file="nano_video.safetensors",
             bytes=380_490,
-            sha256="baceba182c4e9a3bed5fe1de5ffceed71e686ce2ba084a9d257fec8b0b8d81e5",
+            sha256="e52c0aeb55b21121d4e2faec3cc41c87bd38fb02cbc07253c103be9b2ef72a66",
         ),
         tuning_rate=1e-3,
     ),
