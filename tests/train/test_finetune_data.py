@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-from finetune_sets import SIZE, shapes, write_set
 from PIL import Image
 
 from anymask.errors import AnymaskError, DataError, OutputError
@@ -13,6 +12,7 @@ from anymask.formats.records import ReadOptions
 from anymask.mask_rle import encode_rle
 from anymask.train.finetune_data import Entry, groups_of, split_set, take_stock, usable
 from anymask.train.finetune_order import Order, prepare
+from finetune_sets import SIZE, shapes, write_set
 
 
 def opened(root, **options):

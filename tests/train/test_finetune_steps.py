@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from finetune_sets import ROWS, SIZE, shapes, small_model
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,6 +20,7 @@ from anymask.train.finetune_step import answer_loss, answers, chosen_iou, draw_k
 from anymask.train.finetune_store import FeatureStore, as_halves, encode_view
 from anymask.train.finetune_views import Plan, cells, plan_view, plan_whole, see_masks, see_pixels
 from anymask.train.lora import adaptable, add_adapters, merge_adapters
+from finetune_sets import ROWS, SIZE, shapes, small_model
 
 FAMILIES = sorted(ROWS)
 
