@@ -79,13 +79,7 @@ class ImageEmbedding:
             ``file-exists``: the file is there and `overwrite` is off; ``write-failed``.
         """
         target = Path(path)
-        if target.exists() and not overwrite:
-            raise OutputError(
-                "file-exists",
-                "the file is there already",
-                where=str(target),
-                hint="pass overwrite=True",
-            )
+        refuse_existing(target, overwrite)
         buffer = io.BytesIO()
         Image.fromarray(self.pixels).save(buffer, "PNG", compress_level=1)
         tensors = pack_features(self.features)
@@ -192,6 +186,23 @@ def unseal(data: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
         return safetensors.load(data), facts
     except SafetensorError as error:
         raise ValueError(str(error)) from error
+
+
+def refuse_existing(target: Path, overwrite: bool) -> None:
+    """Before the work that makes a file.
+
+    Raises
+    ------
+    OutputError
+        ``file-exists``: it is there, and may not be replaced.
+    """
+    if target.exists() and not overwrite:
+        raise OutputError(
+            "file-exists",
+            "the file is there already",
+            where=str(target),
+            hint="pass overwrite=True",
+        )
 
 
 def write_whole(target: Path, data: bytes) -> None:

@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from anymask.errors import DataError, OutputError
+from anymask.errors import DataError
 from anymask.mask_rle import runs_of
-from anymask.predict.embedding import write_whole
+from anymask.predict.embedding import refuse_existing, write_whole
 
 FORMAT = 1  # of files; another number is not read
 
@@ -104,13 +104,7 @@ class SavedEdits:
             ``file-exists``: the file is there and `overwrite` is off; ``write-failed``.
         """
         target = Path(path)
-        if target.exists() and not overwrite:
-            raise OutputError(
-                "file-exists",
-                "the file is there already",
-                where=str(target),
-                hint="pass overwrite=True",
-            )
+        refuse_existing(target, overwrite)
         facts = {
             "anymask": "video-edits",
             "format": FORMAT,

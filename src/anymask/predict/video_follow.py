@@ -96,7 +96,7 @@ class PointedFollower:
             self._after = frame
             now = -frame if self.reverse else frame
             begun = [k for k, one in enumerate(masks.object_ids) if self._begins[one] <= now]
-            yield _named(masks.keep(begun), self._names)
+            yield FoundMasks.of_frame(masks.keep(begun), self._names)
 
     def span(self, count: int | None) -> int | None:
         """From the first prompt to the end, or from the last one back to the beginning."""
@@ -193,18 +193,6 @@ class _Passing:
         self._session.remove(object_id)
         if not self._session.object_ids:
             self._pass = None
-
-
-def _named(masks: FrameMasks, names: Mapping[int, str]) -> FoundMasks:
-    return FoundMasks(
-        size=masks.size,
-        rles=masks.rles,
-        scores=masks.scores,
-        frame=masks.frame,
-        object_ids=masks.object_ids,
-        presence=masks.presence,
-        names=tuple(names[one] for one in masks.object_ids),
-    )
 
 
 def _nothing(frame: int, size: tuple[int, int]) -> FrameMasks:

@@ -9,7 +9,7 @@ out of sight for longer than from look to look makes room for a new one when roo
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -123,6 +123,19 @@ class FoundMasks(FrameMasks):
     started: tuple[int, ...] = ()
     notes: tuple[Note, ...] = ()
 
+    @classmethod
+    def of_frame(cls, masks: FrameMasks, names: Mapping[int, str]) -> "FoundMasks":
+        """The same objects with the names of their numbers."""
+        return cls(
+            size=masks.size,
+            rles=masks.rles,
+            scores=masks.scores,
+            frame=masks.frame,
+            object_ids=masks.object_ids,
+            presence=masks.presence,
+            names=tuple(names[one] for one in masks.object_ids),
+        )
+
     @property
     def lost(self) -> tuple[int, ...]:
         """Objects that are out of sight."""
@@ -196,17 +209,7 @@ class FoundTracker:
     ) -> FoundMasks:
         kept = [i for i, one in enumerate(masks.object_ids) if one in self._names]
         masks = masks if len(kept) == len(masks) else masks.keep(kept)
-        return FoundMasks(
-            size=masks.size,
-            rles=masks.rles,
-            scores=masks.scores,
-            frame=masks.frame,
-            object_ids=masks.object_ids,
-            presence=masks.presence,
-            names=tuple(self._names[one] for one in masks.object_ids),
-            started=started,
-            notes=notes,
-        )
+        return replace(FoundMasks.of_frame(masks, self._names), started=started, notes=notes)
 
     def _new(self, name: str, frame: int) -> int:
         own, self._next = self._next, self._next + 1

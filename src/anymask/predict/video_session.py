@@ -252,7 +252,7 @@ class VideoSession:
         if self._pushed is None:
             raise VideoError(
                 "not-a-stream",
-                "this session reads its frames itself",
+                "frames are read from the source here, not handed in",
                 hint="start() without a source takes frames one by one",
             )
         pushed = self._pushed

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from anymask.errors import DataError, ImageError, Note
+from anymask.evaluate.photos import digest
 from anymask.formats.records import Annotation, Category, Loss, Record, RecordSet
 
 OF_ONE_PICTURE = (DataError, ImageError)
@@ -151,7 +152,7 @@ def take_stock(data: RecordSet, progress: Progress | None = None) -> Stock:
         try:
             record = data.read(image_id)
             record.pixels()  # a broken picture is told of now, not in the middle of a run
-            digest = hashlib.sha256(record.image_bytes()).hexdigest()
+            content = hashlib.sha256(record.image_bytes()).hexdigest()
         except OF_ONE_PICTURE as error:
             if getattr(data, "strict", False):
                 raise
@@ -159,12 +160,12 @@ def take_stock(data: RecordSet, progress: Progress | None = None) -> Stock:
             continue
         lost.update(note.code for note in record.notes if isinstance(note, Loss))
         masks = usable(record)
-        whole.update(f"{image_id}\0{digest}\0".encode("utf-8", "surrogateescape"))
+        whole.update(f"{image_id}\0{content}\0".encode("utf-8", "surrogateescape"))
         for each in masks:
             whole.update(repr(each.rle).encode())
             words[each.category or ""] += 1
         if masks:
-            entries.append(Entry(image_id=image_id, masks=len(masks), digest=digest))
+            entries.append(Entry(image_id=image_id, masks=len(masks), digest=content))
         else:
             empty.append(image_id)
     if not entries:
@@ -241,7 +242,7 @@ def split_set(
         ``too-few-pictures``; ``group-pattern``.
     """
     groups = groups_of(entries, pattern)
-    order = sorted(groups, key=_digest)
+    order = sorted(groups, key=digest)
     three = len(order) >= FEWEST_FOR_THREE
     if len(order) < 2 and not apart:
         raise DataError(
@@ -270,13 +271,9 @@ def split_set(
 
 def some_of(data: RecordSet, entries: Sequence[Entry], most: int = MOST_TEST) -> Part:
     """At most so many pictures of a set, those with the lowest SHA-256 of their ids."""
-    chosen = set(sorted((entry.image_id for entry in entries), key=_digest)[:most])
+    chosen = set(sorted((entry.image_id for entry in entries), key=digest)[:most])
     kept = tuple(entry.image_id for entry in entries if entry.image_id in chosen)
     return Part(data=data, ids=kept)
-
-
-def _digest(name: str) -> bytes:
-    return hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
 
 
 def _group(image_id: str, pattern: str | None) -> str:
