@@ -10,6 +10,8 @@ from anymask.cli.common import Stop, say
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from anymask.train.config import TrainConfig
+
 
 def train(
     config: Annotated[Path, typer.Argument(help="TOML file, such as configs/nano.toml")],
@@ -44,6 +46,16 @@ def train(
     pack_side: Annotated[
         int, typer.Option(help="Longest side of packed photos, px; smaller ones stay", min=32)
     ] = 1024,
+    own_masks: Annotated[
+        Path | None,
+        typer.Option(
+            "--own-masks",
+            help="Train nothing; write masks of the photos that the model is sure of, as a set",
+        ),
+    ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Weights that --own-masks asks, if not the model's own")
+    ] = None,
 ) -> None:
     """Train a network on photos with masks, or go on with a run.
 
@@ -82,6 +94,9 @@ def train(
         packed = pack(settings, pack_to, side=pack_side)
         say(f"{pack_to}: {packed.photos} photos in {packed.parts} tars, {packed.scaled} scaled")
         return
+    if own_masks is not None:
+        _make_own_masks(settings, own_masks, checkpoint, minutes, threads, device)
+        return
     from anymask.train.judge import judge_on
     from anymask.train.run import run_slice
 
@@ -104,6 +119,35 @@ def train(
         say(f"step {run.step} of {settings.steps}; the run lies in {settings.out}")
     if run.stopped:
         raise typer.Exit(run.stopped)
+
+
+def _make_own_masks(
+    settings: "TrainConfig",
+    folder: Path,
+    checkpoint: Path | None,
+    minutes: float | None,
+    threads: int,
+    device: str,
+) -> None:
+    import torch
+
+    from anymask.model import load
+    from anymask.train.own_masks import OwnMasks, make_own_masks
+
+    torch.set_num_threads(threads)
+    model = load(settings.model, checkpoint=checkpoint, device=device, size=settings.size)
+
+    def told(made: OwnMasks) -> None:
+        if made.photos % 100 == 0:
+            say(f"{made.photos}/{made.of} photos  {made.masks} masks")
+
+    with Stop("photo") as stop:
+        made = make_own_masks(
+            settings, folder, model, minutes=minutes, stop=lambda: stop.asked, progress=told
+        )
+    say(f"{folder}: {made.photos} of {made.of} photos, {made.masks} masks more")
+    if stop.asked:
+        raise typer.Exit(stop.asked)
 
 
 class _Report:
