@@ -17,10 +17,12 @@ from anymask.formats.sa1b import open_sa1b
 from anymask.train.augment import Augment
 from anymask.train.batches import PhotoDrawer, StepKind, draw_batch
 from anymask.train.clicks import ClickMix
+from anymask.train.curves import read_table
 from anymask.train.feed import Feed, plan_of
 from anymask.train.manifest import check_data
 from anymask.train.pack import pack
 from anymask.train.paste import paste_objects
+from anymask.train.run import run_slice
 from anymask.train.samples import View, draw_view, find_photos, look_through
 from anymask.train.sources import DataSpec, open_sources
 
@@ -94,6 +96,32 @@ def test_f14_a_photo_without_masks_is_left_out_and_counted_and_nothing_left_is_a
         each.write_text(json.dumps(json.loads(each.read_text()) | {"annotations": []}))
     with pytest.raises(DataError, match="no-photos"):
         find_photos([folder])
+
+
+@pytest.mark.parametrize("window", [0, 32])
+def test_f14_a_photo_without_masks_can_be_a_negative_sample(here, tmp_path, window):
+    folder = copied(here, tmp_path)
+    for path in sorted(folder.glob("*.json"))[1:]:
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"annotations": []}))
+    photos, left_out = look_through(open_sources([folder]), negatives=0.5)
+    assert not left_out.counts and [p.masks for p in photos] == [2, 0, 0, 0, 0]
+    assert photos[1].weight == 0.5 and photos[0].weight == 2**0.6
+    kind = StepKind(views=2, prompts=3, side=64, window=window)
+    drawer = PhotoDrawer(photos[1:], augment=Augment(paste=1))
+    labels = set()
+    for seed in range(20):
+        batch = draw_batch(drawer, kind, ClickMix(), np.random.default_rng(seed))
+        assert not batch.truth.any()
+        for (x, y), (height, width), points, kinds in zip(
+            batch.corners, batch.sizes, batch.points, batch.labels, strict=True
+        ):
+            labels |= set(kinds.flatten().tolist())
+            seen = points[kinds >= 0].numpy() + np.array([x, y])
+            assert (seen >= 0).all() and (seen <= np.array([width, height])).all()
+    assert labels == {-1, 1, 2, 3}
+    run = run_slice(small_config(folder, tmp_path / "run", negatives=20.0, steps=3))
+    losses = read_table(tmp_path / "run" / "steps.csv")["loss"]
+    assert run.step == 3 and np.isfinite(losses).all()
 
 
 def coco_of(here, tmp_path, annotations, categories=()):

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from anymask.errors import AnymaskError, DataError
 from anymask.train.augment import Augment
-from anymask.train.clicks import MOST_POINTS, ClickMix, first_prompt
+from anymask.train.clicks import MOST_POINTS, ClickMix, first_prompt, prompt_on_nothing
 from anymask.train.paste import paste_objects
 from anymask.train.samples import Fit, Photo, View, draw_view
 from anymask.variant_specs import keep_aspect
@@ -175,7 +175,11 @@ def draw_batch(
             mask = view.masks[masks[p % len(masks)]]
             inside = np.zeros_like(mask)
             inside[window] = mask[window]
-            at, label = first_prompt(mask, inside, mix, rng)
+            if mask.any():
+                at, label = first_prompt(mask, inside, mix, rng)
+            else:
+                reach = min(x0 + kind.decoded, view.size[1]), min(y0 + kind.decoded, view.size[0])
+                at, label = prompt_on_nothing((x0, y0, *reach), mix, rng)
             xy[p, : len(at)], kinds[p, : len(at)] = at - np.array([x0, y0], np.float32), label
             truth.append(_shares(mask[window]))
         images.append(view.pixels)
@@ -211,6 +215,10 @@ def _choose_window(
     if kind.decoded == kind.side:
         return (0, 0), list(range(len(view.masks)))
     last = (kind.side - kind.window) // _ALIGN
+    if not view.masks.any():  # a negative sample
+        most = [min(last, (extent - 1) // _ALIGN) + 1 for extent in (view.size[1], view.size[0])]
+        x0, y0 = (int(v) for v in _ALIGN * rng.integers(0, most))
+        return (x0, y0), list(range(len(view.masks)))
     sizes = view.masks.sum((1, 2))
     for _ in range(_TRIES):
         mask = view.masks[rng.integers(len(view.masks))]

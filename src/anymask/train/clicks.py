@@ -113,6 +113,18 @@ def first_prompt(
     return np.array(points, np.float32), np.array(labels, np.int64)
 
 
+def prompt_on_nothing(
+    area: tuple[float, float, float, float], mix: ClickMix, rng: np.random.Generator
+) -> tuple[Float32[np.ndarray, "N 2"], Int64[np.ndarray, " N"]]:
+    """A click or a box anywhere in an area (x0, y0, x1, y1), px, in which there is no object."""
+    low, high = np.array(area[:2], np.float64), np.array(area[2:], np.float64)
+    if rng.random() >= mix.box:
+        return rng.uniform(low, high)[None].astype(np.float32), np.ones(1, np.int64)
+    size = (high - low) * rng.uniform(0.05, 0.7, 2)
+    corner = rng.uniform(low, high - size)
+    return np.stack([corner, corner + size]).astype(np.float32), np.array([2, 3], np.int64)
+
+
 def _outside(mask: Bool[np.ndarray, "H W"], rng: np.random.Generator) -> Bool[np.ndarray, "H W"]:
     """Where a careless negative click falls: mostly close to the object."""
     if rng.random() < 0.3:

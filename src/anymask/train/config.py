@@ -96,6 +96,10 @@ class TrainConfig:
         Of the encoder: ``"float32"``, ``"bfloat16"``, or ``"auto"``, which is bfloat16 on CUDA.
     balance
         0 draws photos by their weights, 1 all sets alike.
+    negatives
+        How often a photo without any annotation is drawn, relative to one with a mask: a click or
+        a box there is answered by nothing, with a score of 0. Only for sets in which everything
+        that may be asked for is annotated.
     most_masks
         Masks of a photo that count when it is weighed.
     strict
@@ -124,6 +128,7 @@ class TrainConfig:
     optim: Optim = field(default_factory=Optim)
     precision: str = "auto"
     balance: float = 0.0
+    negatives: float = 0.0
     most_masks: int = MOST_MASKS
     strict: bool = False
     save_every: int = 200

@@ -51,6 +51,8 @@ def _placed(
     rng: np.random.Generator,
 ) -> tuple[UInt8[np.ndarray, "S S 3"], Bool[np.ndarray, "S S"]] | None:
     """An object of another view scaled and moved, wholly inside of `size`; None if too small."""
+    if not mask.any():
+        return None
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     y0, y1, x0, x1 = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
     low, high = augment.paste_scale

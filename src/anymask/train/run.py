@@ -118,7 +118,11 @@ def run_slice(
             until_end.callback(lock.release)
         sources = open_sources(config.data, strict=config.strict)
         photos, left_out = look_through(
-            sources, strict=config.strict, most=config.most_masks, balance=config.balance
+            sources,
+            strict=config.strict,
+            most=config.most_masks,
+            balance=config.balance,
+            negatives=config.negatives,
         )
         say = tell if tell and team.rank == 0 else _silent
         for line in left_out.lines():

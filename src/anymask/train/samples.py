@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from anymask.errors import DataError, Note
-from anymask.formats.records import Annotation, Record, RecordSet
+from anymask.formats.records import Annotation, Box, Record, RecordSet
 from anymask.formats.sa1b import split_of
 from anymask.train.augment import Augment, change_colours
 from anymask.train.sources import DataSpec, LeftOut, Source, open_sources
@@ -42,7 +42,7 @@ class Photo:
     image_id
         Its name there.
     masks
-        How many usable masks it has.
+        How many usable masks it has; 0 for a negative sample, in which any answer is wrong.
     most
         How many of them count.
     factor
@@ -63,8 +63,8 @@ class Photo:
 
     @property
     def weight(self) -> float:
-        """Between photos alike and masks alike."""
-        return float(min(self.masks, self.most) ** 0.6) * self.factor
+        """Between photos alike and masks alike; one without masks counts like one with one."""
+        return float(max(1, min(self.masks, self.most)) ** 0.6) * self.factor
 
     def __str__(self) -> str:
         return f"{self.set}/{self.image_id}" if self.set else self.image_id
@@ -119,6 +119,7 @@ def look_through(
     strict: bool = False,
     most: int = MOST_MASKS,
     balance: float = 0.0,
+    negatives: float = 0.0,
 ) -> tuple[tuple[Photo, ...], LeftOut]:
     """All photos of a split that have a usable mask; every record is read once.
 
@@ -136,12 +137,15 @@ def look_through(
         So many masks of a photo count when it is weighed against others.
     balance
         0 draws photos by their weights, 1 all sets alike, between them a power of their size.
+    negatives
+        How often a photo without any annotation is drawn, relative to one with a mask; 0 leaves
+        such photos out.
 
     Raises
     ------
     DataError
-        ``no-photos``: nothing is left; if strict ``no-masks``, ``picture-missing``; and what the
-        formats raise for a broken record.
+        ``no-photos``: nothing with a mask is left; if strict ``no-masks``, ``picture-missing``;
+        and what the formats raise for a broken record.
     """
     left_out = LeftOut.nothing()
     photos: list[Photo] = []
@@ -153,7 +157,8 @@ def look_through(
             record = source.data.read(image_id)
             left_out.add(record.notes, record.where)
             count = len(usable(record))
-            note = _reason(record, count)
+            negative = negatives > 0 and not record.annotations and not record.notes
+            note = _reason(record, count, negative)
             if note is None:
                 photos.append(
                     Photo(
@@ -161,7 +166,7 @@ def look_through(
                         image_id=image_id,
                         masks=count,
                         most=most,
-                        factor=source.weight,
+                        factor=source.weight * (1.0 if count else negatives),
                         set=source.name,
                         digest=_digest(record),
                     )
@@ -170,7 +175,7 @@ def look_through(
                 raise DataError(note.code, note.text, where=record.where, hint="leave strict out")
             else:
                 left_out.add([note], record.where)
-    if not photos:
+    if not any(photo.masks for photo in photos):
         raise DataError(
             "no-photos",
             "no photo with a usable mask",
@@ -181,11 +186,11 @@ def look_through(
     return _balanced(photos, balance), left_out
 
 
-def _reason(record: Record, masks: int) -> Note | None:
+def _reason(record: Record, masks: int, negative: bool) -> Note | None:
     """Why a photo is left out, or None."""
     if not record.has_picture:
         return Note("picture-missing", "the picture is not there: the photo is left out")
-    if not masks:
+    if not masks and not negative:
         return Note("no-masks", "no usable mask: the photo is left out")
     return None
 
@@ -218,6 +223,8 @@ def draw_view(
 ) -> View | None:
     """A random view of a photo, or None where no mask survives the crop.
 
+    A photo without masks gives one that is empty.
+
     Parameters
     ----------
     photo
@@ -238,9 +245,12 @@ def draw_view(
     chosen = usable(record)
     pixels = record.pixels()
     height, width = record.size
-    focus = chosen[rng.integers(len(chosen))]
-    x0, y0, x1, y1 = _window(focus, (height, width), augment, rng)
-    order = [focus, *(a for a in rng.permutation(np.array(chosen, object)) if a is not focus)]
+    focus = chosen[rng.integers(len(chosen))] if chosen else None
+    box = _anywhere((height, width), rng) if focus is None else focus.bbox
+    x0, y0, x1, y1 = _window(box, (height, width), augment, rng)
+    order = [a for a in rng.permutation(np.array(chosen, object)) if a is not focus]
+    if focus is not None:
+        order.insert(0, focus)
     size = fit((y1 - y0, x1 - x0), side)
     flip = rng.random() < augment.flip
     kept: list[np.ndarray] = []
@@ -254,6 +264,8 @@ def draw_view(
             kept.append(mask)
         if len(kept) == most:
             break
+    if not photo.masks:
+        kept.append(np.zeros((side, side), bool))
     if not kept:
         return None
     image = fitted(pixels[y0:y1, x0:x1], size, side, flip, 127)
@@ -277,14 +289,14 @@ def fitted(part: np.ndarray, size: tuple[int, int], side: int, flip: bool, fill:
 
 
 def _window(
-    focus: Annotation, size: tuple[int, int], augment: Augment, rng: np.random.Generator
+    box: Box, size: tuple[int, int], augment: Augment, rng: np.random.Generator
 ) -> tuple[int, int, int, int]:
-    """Crop (x0, y0, x1, y1) in px: the whole photo, a part of it, or a close look at `focus`."""
+    """Crop (x0, y0, x1, y1) in px: the whole photo, a part of it, or a close look at `box`."""
     height, width = size
     kind = rng.random()
     if kind < augment.whole:
         return 0, 0, width, height
-    x, y, w, h = focus.bbox
+    x, y, w, h = box
     if kind < augment.whole + augment.part:
         length = max(height, width) * rng.uniform(0.4, 0.95)
     else:
@@ -295,6 +307,13 @@ def _window(
     x0 = _place(x, w, across, width, rng)
     y0 = _place(y, h, down, height, rng)
     return round(x0), round(y0), round(x0 + across), round(y0 + down)
+
+
+def _anywhere(size: tuple[int, int], rng: np.random.Generator) -> Box:
+    """A part (x, y, width, height) of a photo in which there is nothing to look at."""
+    height, width = size
+    w, h = width * rng.uniform(0.05, 0.5), height * rng.uniform(0.05, 0.5)
+    return float(rng.uniform(0, width - w)), float(rng.uniform(0, height - h)), float(w), float(h)
 
 
 def _place(
