@@ -87,8 +87,17 @@ class Oracle:
         return self.photos[self.encoded[-1]]
 
     def predict(
-        self, embedding, *, points=None, labels=None, boxes=None, masks=None, multimask=True
+        self,
+        embedding,
+        *,
+        points=None,
+        labels=None,
+        boxes=None,
+        masks=None,
+        multimask=True,
+        kind=None,
     ):
+        assert kind == (None if masks is None else "logits")
         self.calls.append(
             {"points": points, "labels": labels, "boxes": boxes, "masks": masks, "multi": multimask}
         )

@@ -13,7 +13,7 @@ from anymask.errors import DataError
 from anymask.evaluate.video import Clip, evaluate_video, read_clip
 from anymask.evaluate.video_metrics import ObjectScore
 from anymask.evaluate.video_report import ClipScore, VideoReport, WayScore
-from anymask.formats.davis import davis_clip, davis_png
+from anymask.formats.davis import davis_clips, davis_png
 from anymask.formats.png import encode_png
 from anymask.frame_masks import FrameMasks
 from anymask.mask_rle import encode_rle
@@ -162,6 +162,6 @@ def test_clips_are_read_from_davis_folders(tmp_path):
     for t in range(4):
         (tmp_path / "JPEGImages" / f"{t:05d}.png").write_bytes(encode_png(one.frames[t]))
         (tmp_path / "Annotations" / f"{t:05d}.png").write_bytes(davis_png(one.labels[t]))
-    read = read_clip(davis_clip(tmp_path))
+    read = read_clip(davis_clips(tmp_path)[0])
     assert np.array_equal(read.frames, one.frames) and np.array_equal(read.labels, one.labels)
-    assert len(read_clip(davis_clip(tmp_path), limit=3).frames) == 3
+    assert len(read_clip(davis_clips(tmp_path)[0], limit=3).frames) == 3

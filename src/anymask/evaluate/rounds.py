@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float32
 from anymask.evaluate.baselines import Box
 from anymask.evaluate.clicks import innermost_point, next_click
 from anymask.formats.records import Annotation
+from anymask.mask_prompts import MaskKind
 from anymask.mask_rle import decode_rle
 
 
@@ -52,6 +53,7 @@ class Predictor(Protocol):
         boxes: Any = None,
         masks: Any = None,
         multimask: bool = True,
+        kind: MaskKind | None = None,
     ) -> Predicted: ...
 
 
@@ -203,12 +205,15 @@ def _click_again(
         return rounds
     points = [(*rounds[i].points, (x, y)) for i, (x, y, _) in wrong]
     labels = [(*rounds[i].labels, label) for i, (_, _, label) in wrong]
+    fed_back: dict[str, Any] = {}
+    if predictor.takes_masks:  # said to be logits: some lie wholly in 0..1
+        fed_back = {"masks": np.stack([rounds[i].logits for i, _ in wrong]), "kind": "logits"}
     result = predictor.predict(
         embedding,
         points=np.array(points, np.float32),
         labels=np.array(labels, np.int64),
-        masks=np.stack([rounds[i].logits for i, _ in wrong]) if predictor.takes_masks else None,
         multimask=False,
+        **fed_back,
     )
     after = list(rounds)
     for row, (i, _) in enumerate(wrong):

@@ -173,23 +173,6 @@ def davis_clips(path: Path, split: str | None = None) -> tuple[DavisClip, ...]:
     return tuple(found if split is None else _of_split(found, path, split))
 
 
-def davis_clip(path: Path) -> DavisClip:
-    """The only clip that lies there.
-
-    Raises
-    ------
-    DataError
-        ``clips-several``, and those of `davis_clips`.
-    """
-    found = davis_clips(path)
-    if len(found) > 1:
-        names = ", ".join(clip.name for clip in found[:5]) + (" ..." if len(found) > 5 else "")
-        raise DataError(
-            "clips-several", f"there are several clips: {names}", given=str(path), hint="give one"
-        )
-    return found[0]
-
-
 def read_labels(content: bytes, where: str) -> Labels:
     """The values of a PNG: uint8, or uint16 where one is above 255.
 
@@ -246,15 +229,6 @@ def labels_of(masks: FrameMasks) -> Labels:
         )
     kind = np.uint8 if ids.max() <= _PALETTE_MOST else np.uint16
     return np.take(ids.astype(kind), paint(masks.rles, masks.size))
-
-
-def mask_name(frame: int, file: str | None) -> str:
-    """Name of a frame's PNG: that of its own file where it has one, else its number.
-
-    >>> mask_name(7, None), mask_name(7, "f012.jpg")
-    ('00007.png', 'f012.png')
-    """
-    return f"{frame:05d}.png" if file is None else f"{PurePosixPath(file).stem}.png"
 
 
 @lru_cache(maxsize=1)

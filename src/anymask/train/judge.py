@@ -10,9 +10,8 @@ from torch import nn
 from anymask.evaluate.interactive import chosen_ids, evaluate_interactive
 from anymask.evaluate.report import MaskScore, Report
 from anymask.formats.records import RecordSet
-from anymask.mask_prompts import MaskKind
 from anymask.model import Model
-from anymask.predict.image import ImagePredictor, Prediction
+from anymask.predict.image import ImagePredictor
 from anymask.train.config import TrainConfig
 from anymask.train.sources import Source, open_sources
 from anymask.train.team import Team
@@ -38,7 +37,7 @@ def judge_on(config: TrainConfig, sources: Sequence[Source] | None = None) -> Ju
     ]
 
     def judge(network: nn.Module, row: Variant, team: Team) -> Mapping[str, float]:
-        predictor = _Judged(ImagePredictor(Model(network, row).to(team.device)))
+        predictor = ImagePredictor(Model(network, row).to(team.device))
         own: dict[int, list[str]] = {}
         for source, image_id in photos[team.rank :: team.world]:
             own.setdefault(id(source), []).append(image_id)
@@ -50,24 +49,6 @@ def judge_on(config: TrainConfig, sources: Sequence[Source] | None = None) -> Ju
         return means(merged)
 
     return judge
-
-
-class _Judged:
-    """A predictor whose masks as prompts are logits, also those that happen to lie in 0..1."""
-
-    def __init__(self, predictor: ImagePredictor) -> None:
-        self._predictor = predictor
-
-    @property
-    def takes_masks(self) -> bool:
-        return self._predictor.takes_masks
-
-    def encode(self, image: Any) -> Any:
-        return self._predictor.encode(image)
-
-    def predict(self, embedding: Any, *, masks: Any = None, **asked: Any) -> Prediction:
-        kind: MaskKind | None = None if masks is None else "logits"
-        return self._predictor.predict(embedding, masks=masks, kind=kind, **asked)
 
 
 def _only(data: Any, ids: Sequence[str]) -> RecordSet:
