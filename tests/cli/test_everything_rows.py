@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from test_rows_l import LONG_S, Ended, Terminal, environment
+from terminals import LONG_S, Ended, Terminal, environment
 
 import anymask
 from anymask.cli.common import Progress
