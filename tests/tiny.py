@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from anymask.model import Model, blank, fill, shapes
+from anymask.model import Model, blank, fill, load_variant, shapes
 from anymask.variants import Asset, InputSpec, Variant, sam_padding
 
 TINY_SAM = Variant(
@@ -56,6 +56,11 @@ def write_tiny(folder: Path, row: Variant = TINY_SAM, seed: int = 0) -> Path:
     path = folder / f"{row.name}-{seed}.safetensors"
     save_file(tiny_state(row, seed), path)
     return path
+
+
+def load_tiny(path: Path, **more: object) -> Model:
+    """That row, loaded from a file onto the CPU."""
+    return load_variant(TINY_SAM, checkpoint=path, device="cpu", **more)  # type: ignore[arg-type]
 
 
 @cache
