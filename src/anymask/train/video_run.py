@@ -3,7 +3,6 @@
 Everything random comes from (seed, step): a run that is stopped and gone on with is the run.
 """
 
-import csv
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,25 +11,27 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
-from anymask.errors import OutputError, RunError
+from anymask.errors import RunError
 from anymask.evaluate.video import read_clip
 from anymask.model import Model, load
 from anymask.nn.nano import Nano
 from anymask.nn.nano_memory import NanoMemory
 from anymask.nn.nano_video import NanoVideo
 from anymask.train.batches import PhotoDrawer
+from anymask.train.bundle import state_of, write_weights
+from anymask.train.curves import JUDGED, STEPS, add_row
 from anymask.train.denormals import denormals_as_zero
+from anymask.train.run import STATE as STATE
 from anymask.train.samples import find_photos
-from anymask.train.state import RunState, half, load_state, save_state
+from anymask.train.state import RunState, load_state, save_state
 from anymask.train.video_config import SampleKind, VideoConfig
 from anymask.train.video_samples import ClipDrawer, Sample, draw_sample, find_clips
 from anymask.train.video_step import sample_loss
 from anymask.train.video_synthetic import draw_scene
 
-STATE = "state"
 _log = logging.getLogger(__name__)
 _MOST_BAD_STEPS = 10
 
@@ -213,11 +214,11 @@ def train(
             save_state(snapshot(run), folder)
         if judge and (run.step % config.judge_every == 0 or run.step == config.steps):
             judged = dict(judge(averaged_model(run), run.step))
-            _add_row(folder.with_name("judged.csv"), {"step": run.step, **judged})
+            add_row(folder.with_name(JUDGED), {"step": run.step, **judged})
         else:
             judged = {}
         facts = _means(told) | {"step": run.step, "norm": norm, "seconds": run.seconds}
-        _add_row(folder.with_name("steps.csv"), facts)
+        add_row(folder.with_name(STEPS), facts)
         yield facts | {f"judged_{name}": value for name, value in judged.items()}
         if over:
             return
@@ -274,26 +275,7 @@ def bundle_memory(config: VideoConfig, path: Path, *, overwrite: bool = False) -
     RunError
         ``no-state``: the run has no state yet; ``not-finite``: a weight does not fit.
     """
-    if path.exists() and not overwrite:
-        raise OutputError(
-            "file-exists", "the file is there already", where=str(path), hint="pass --overwrite"
-        )
-    state = load_state(Path(config.out) / STATE)
-    if state is None:
-        raise RunError("no-state", "the run has no state yet", where=config.out)
+    state = state_of(Path(config.out))
     run = begin(config, Path(config.out) / STATE)
-    facts = {"format": "pt", "steps": str(state.step), "seed": str(config.seed)}
-    fresh = path.with_name(path.name + ".part")
-    save_file(half(run.averaged), fresh, metadata=facts)
-    fresh.replace(path)
-    return path.stat().st_size
-
-
-def _add_row(path: Path, row: Mapping[str, float]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = not path.exists()
-    with path.open("a", newline="", encoding="ascii") as file:
-        writer = csv.DictWriter(file, list(row))
-        if new:
-            writer.writeheader()
-        writer.writerow({k: f"{v:.6g}" for k, v in row.items()})
+    facts = {"steps": str(state.step), "seed": str(config.seed)}
+    return write_weights(path, run.averaged, facts, overwrite=overwrite)
