@@ -24,7 +24,7 @@ from anymask.train.batches import PhotoDrawer
 from anymask.train.bundle import state_of, write_weights
 from anymask.train.curves import JUDGED, STEPS, add_row
 from anymask.train.denormals import denormals_as_zero
-from anymask.train.run import STATE as STATE
+from anymask.train.run import STATE
 from anymask.train.samples import find_photos
 from anymask.train.state import RunState, load_state, save_state
 from anymask.train.video_config import SampleKind, VideoConfig
