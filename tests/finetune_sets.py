@@ -7,16 +7,16 @@ from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
-import torch
 from PIL import Image
 
 from anymask.formats import set_format
 from anymask.formats.records import Category, Record, WriteOptions, measured
 from anymask.image_members import Folder
 from anymask.mask_rle import encode_rle
-from anymask.model import BUILDERS, Model
+from anymask.model import Model
 from anymask.variant_specs import padding_always
 from anymask.variants import Asset, InputSpec, Outputs, Variant, lone_padding, sam_padding, stretch
+from tiny import noisy_model
 
 SIZE = (48, 64)  # (H, W)
 _MEAN, _STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
@@ -88,13 +88,7 @@ ROWS = {
 @cache
 def small_model(kind: str) -> Model:
     """The same random model each time; nobody writes to it."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        network = BUILDERS[ROWS[kind].builder](**ROWS[kind].network)
-        with torch.no_grad():
-            for tensor in network.parameters():
-                tensor.add_(torch.randn_like(tensor) * (0.003 if kind == "nano" else 0.05))
-    return Model(network, ROWS[kind])
+    return noisy_model(ROWS[kind], 0.003 if kind == "nano" else 0.05)
 
 
 @dataclass(frozen=True)

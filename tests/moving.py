@@ -8,9 +8,9 @@ from types import MappingProxyType
 import numpy as np
 import torch
 
-from anymask.model import Model, blank, fill
+from anymask.model import Model
 from anymask.variants import Variant, variant
-from tiny import tiny_state
+from tiny import tiny_model
 
 _SAM2 = variant("sam2.1-tiny")
 SIZE = (40, 60)  # (H, W) of the clip's frames
@@ -41,9 +41,7 @@ MOVING: Variant = replace(
 @cache
 def moving(seed: int = 2) -> Model:
     """The same model for the same seed; nothing is read."""
-    network = blank(MOVING)
-    fill(network, tiny_state(MOVING, seed), torch.float32)
-    return Model(network, MOVING)
+    return tiny_model(MOVING, seed)
 
 
 @cache

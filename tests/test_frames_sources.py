@@ -14,13 +14,12 @@ from PIL import Image
 from anymask.errors import ImageError, VideoError
 from anymask.frames import open_frames
 from anymask.frames_pictures import gaps_in
+from encoded_photos import encoded
 from videos import moving, video
 
 
 def png(pixels: np.ndarray, kind: str = "PNG") -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, kind, quality=95)
-    return file.getvalue()
+    return encoded(Image.fromarray(pixels), kind, quality=95)
 
 
 def folder(root: Path, names: list[str]) -> Path:

@@ -1,6 +1,5 @@
 """Numbers of any depth, layout and kind of array become the same 8-bit RGB, by one stated rule."""
 
-import io
 import json
 
 import numpy as np
@@ -14,29 +13,13 @@ from PIL import Image
 from anymask.errors import ImageError
 from anymask.image import load_image, resize
 from conftest import DATA, PHOTOS
+from encoded_photos import codes, encoded, refusal
 
 GOLDEN = json.loads((DATA / "sam1_functions.json").read_text())
 RED = np.zeros((5, 7, 3), np.uint8) + np.array([200, 30, 10], np.uint8)
 
 shapes = st.tuples(st.integers(1, 9), st.integers(1, 9))
 pictures = arrays.arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9), st.just(3)))
-
-
-def codes(picture):
-    return {note.code for note in picture.notes}
-
-
-def refusal(source, **how):
-    with pytest.raises(ImageError) as caught:
-        load_image(source, **how)
-    assert "\n" not in str(caught.value)
-    return caught.value
-
-
-def encoded(picture, kind, **how):
-    file = io.BytesIO()
-    picture.save(file, kind, **how)
-    return file.getvalue()
 
 
 def deep_png(values, key=None):

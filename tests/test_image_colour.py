@@ -1,7 +1,5 @@
 """Colours: every mode and profile ends in sRGB, and nothing hidden under alpha shows."""
 
-import io
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,23 +7,9 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from anymask.image import load_image
-from conftest import PHOTOS
+from encoded_photos import codes, encoded, photo
 
 WHITE_POINT = (0.9642, 1, 0.8249)  # D50, XYZ
-
-
-def codes(picture):
-    return {note.code for note in picture.notes}
-
-
-def encoded(picture, kind, **how):
-    file = io.BytesIO()
-    picture.save(file, kind, **how)
-    return file.getvalue()
-
-
-def photo(size=(96, 64)):
-    return Image.open(PHOTOS / "dog.png").convert("RGB").resize(size)
 
 
 def lab_to_srgb(lab):

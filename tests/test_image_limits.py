@@ -1,7 +1,6 @@
 """Memory, time, threads and the caller's own settings: what reading costs and what it leaves."""
 
 import hashlib
-import io
 import multiprocessing
 import subprocess
 import sys
@@ -16,18 +15,13 @@ from PIL import Image, ImageFile
 from anymask.errors import AnymaskError, ImageError
 from anymask.image import load_image, read_image
 from conftest import DATA, PHOTOS, SHARED
+from encoded_photos import encoded
 
 BAD = sorted((DATA / "images").iterdir())
 BOMBS = ["bomb_claimed.png", "decompression_bomb.gif", "decompression_bomb.ico"]
 
 
-def encoded(picture, kind, **how):
-    file = io.BytesIO()
-    picture.save(file, kind, **how)
-    return file.getvalue()
-
-
-def photo(size):
+def groceries(size):
     return Image.open(PHOTOS / "groceries.png").convert("RGB").resize(size)
 
 
@@ -47,13 +41,13 @@ def test_i15_a_bomb_is_refused_by_its_claimed_size(name):
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "AVIF", "ICO"])
 def test_i15_the_limit_is_the_callers_and_the_message_names_both(kind):
-    data = encoded(photo((50, 40)), kind, **({"sizes": [(50, 40)]} if kind == "ICO" else {}))
+    data = encoded(groceries((50, 40)), kind, **({"sizes": [(50, 40)]} if kind == "ICO" else {}))
     assert load_image(data, max_pixels=2000).pixels.shape == (40, 50, 3)
     with pytest.raises(ImageError, match="claims 50x40 pixels, max_pixels is 1999") as caught:
         load_image(data, max_pixels=1999)
     assert caught.value.code == "image-too-large"
     with pytest.raises(ImageError, match="claims 50x40"):
-        load_image(np.asarray(photo((50, 40))), max_pixels=1999)
+        load_image(np.asarray(groceries((50, 40))), max_pixels=1999)
 
 
 MEASURE = """
@@ -104,7 +98,10 @@ def test_i15_refusing_bombs_takes_no_memory(tmp_path):
 
 
 def test_i15_pillows_own_settings_are_neither_asked_nor_changed(monkeypatch):
-    data, truncated = encoded(photo((50, 40)), "PNG"), encoded(photo((90, 80)), "PNG")[:9000]
+    data, truncated = (
+        encoded(groceries((50, 40)), "PNG"),
+        encoded(groceries((90, 80)), "PNG")[:9000],
+    )
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     assert load_image(data).pixels.shape == (40, 50, 3)
     load_image(truncated, partial=True)
@@ -122,14 +119,14 @@ def test_i17_reading_takes_two_and_a_half_times_the_pixels(side, kind, tmp_path)
         Image.new("RGBA", (side, side), (9, 90, 200, 100)).save(path, "PNG", compress_level=1)
     else:
         how = {"exif": tags} if "turned" in kind else {}
-        photo((side, side)).save(path, "JPEG", quality=60, **how)
+        groceries((side, side)).save(path, "JPEG", quality=60, **how)
     codes, extra = measured(path)
     assert not codes
     assert extra <= 2.5 * side * side * 3 / 2**20 + 16
 
 
 def test_a_photo_of_12_megapixels_is_read_in_a_third_of_a_second():
-    data = encoded(photo((4000, 3000)), "JPEG", quality=90)
+    data = encoded(groceries((4000, 3000)), "JPEG", quality=90)
     spent = []
     for _ in range(3):
         start = time.process_time()  # of this process, whatever else the machine does

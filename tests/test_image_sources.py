@@ -18,22 +18,10 @@ from PIL import Image
 from anymask.errors import AnymaskWarning, ImageError
 from anymask.image import load_image, read_image
 from conftest import DATA
+from encoded_photos import encoded, refusal
 
 RED = np.zeros((5, 7, 3), np.uint8) + np.array([200, 30, 10], np.uint8)
 pictures = arrays.arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9), st.just(3)))
-
-
-def refusal(source, **how):
-    with pytest.raises(ImageError) as caught:
-        load_image(source, **how)
-    assert "\n" not in str(caught.value)
-    return caught.value
-
-
-def encoded(picture, kind, **how):
-    file = io.BytesIO()
-    picture.save(file, kind, **how)
-    return file.getvalue()
 
 
 PNG = encoded(Image.fromarray(RED), "PNG")

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from anymask.model import Model, blank, fill, load_variant, shapes
+from anymask.model import BUILDERS, Model, blank, fill, load_variant, shapes
 from anymask.variants import Asset, InputSpec, Variant, sam_padding
 
 TINY_SAM = Variant(
@@ -63,9 +63,25 @@ def load_tiny(path: Path, **more: object) -> Model:
     return load_variant(TINY_SAM, checkpoint=path, device="cpu", **more)  # type: ignore[arg-type]
 
 
+def tiny_model(row: Variant = TINY_SAM, seed: int = 0) -> Model:
+    """A model of a row with those tensors; nothing is read."""
+    network = blank(row)
+    fill(network, tiny_state(row, seed), torch.float32)
+    return Model(network, row)
+
+
 @cache
 def tiny_sam(seed: int = 0) -> Model:
-    """The same model for the same seed; nothing is read."""
-    network = blank(TINY_SAM)
-    fill(network, tiny_state(TINY_SAM, seed), torch.float32)
-    return Model(network, TINY_SAM)
+    """The same model for the same seed."""
+    return tiny_model(TINY_SAM, seed)
+
+
+def noisy_model(row: Variant, noise: float, seed: int = 0) -> Model:
+    """A fresh model with noise on top, for fresh networks answer alike to all prompts."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = BUILDERS[row.builder](**row.network)
+        with torch.no_grad():
+            for tensor in network.parameters():
+                tensor.add_(torch.randn_like(tensor) * noise)
+    return Model(network, row)

@@ -6,11 +6,11 @@ from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
-import torch
 
 from anymask.formats.png import encode_png
-from anymask.model import BUILDERS, Model
+from anymask.model import Model
 from anymask.variants import variant
+from tiny import noisy_model
 
 _OFFICIAL = variant("sam2.1-tiny")
 SIDE, SIZE = 64, (48, 64)  # of the network; (H, W) of the clips' frames
@@ -38,13 +38,7 @@ ROW = replace(
 @cache
 def tiny_video_model(seed: int = 0) -> Model:
     """The same random model for the same seed; nothing is read."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        network = BUILDERS[ROW.builder](**ROW.network)
-        with torch.no_grad():
-            for tensor in network.parameters():  # fresh networks answer alike to all prompts
-                tensor.add_(torch.randn_like(tensor) * 0.05)
-    return Model(network, ROW)
+    return noisy_model(ROW, 0.05, seed)
 
 
 def clip(frames: int = 5) -> list[np.ndarray]:

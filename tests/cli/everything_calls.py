@@ -1,31 +1,16 @@
 """`anymask everything` with the fake in this process: its pictures, and what it leaves."""
 
-import hashlib
-import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
+from command_calls import Ran, calls_of, refuses_to_load, save
 from fake_everything import FakeJob
-from PIL import Image
 
-from anymask.cli import everything_job, everything_run, main
+from anymask.cli import everything_job, everything_run
 from anymask.formats.run_items import Here
-
-
-@dataclass
-class Ran:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
 
 
 @pytest.fixture(name="jobs")
@@ -45,27 +30,12 @@ def fake_jobs(monkeypatch: pytest.MonkeyPatch) -> list[FakeJob]:
 
 @pytest.fixture(name="never")
 def no_model(jobs: list[FakeJob], monkeypatch: pytest.MonkeyPatch) -> None:
-    def build(*_: object) -> None:
-        pytest.fail("a model was loaded for input that is wrong")
-
-    monkeypatch.setattr(FakeJob, "build", build)
+    monkeypatch.setattr(FakeJob, "build", refuses_to_load)
 
 
 @pytest.fixture(name="run")
 def run_here(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
-    def call(*args: object) -> Ran:
-        code = main(["everything", *map(str, args)])
-        out, err = capsys.readouterr()
-        return Ran(code, out, err)
-
-    return call
-
-
-def save(path: Path, size: tuple[int, int] = (60, 40), seed: int = 0) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(seed).integers(0, 256, (*size[::-1], 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(path)
-    return path
+    return calls_of(capsys, "everything")
 
 
 @pytest.fixture(name="photos")
@@ -78,11 +48,3 @@ def three_photos(tmp_path: Path) -> Path:
 def names(folder: Path) -> list[str]:
     found = (str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
     return sorted(name for name in found if not name.startswith(".anymask"))
-
-
-def tree(folder: Path) -> dict[str, str]:
-    return {
-        str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest()
-        for p in sorted(folder.rglob("*"))
-        if p.is_file()
-    }

@@ -6,30 +6,17 @@ These are the fixtures `photo`, `fake` and `never` (a model that is loaded fails
 """
 
 import hashlib
-import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from command_calls import Ran, calls_of, refuses_to_load, save
 from fake_predictor import FakePredictor
 from PIL import Image
 
-from anymask.cli import main, segment
-
-
-@dataclass
-class Ran:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
+from anymask.cli import segment
 
 
 @pytest.fixture(name="fake")
@@ -41,32 +28,17 @@ def fake_loaded(monkeypatch: pytest.MonkeyPatch) -> FakePredictor:
 
 @pytest.fixture(name="never")
 def never_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    def load(*_: object) -> None:
-        pytest.fail("a model was loaded for input that is wrong")
-
-    monkeypatch.setattr(segment, "_load", load)
+    monkeypatch.setattr(segment, "_load", refuses_to_load)
 
 
 @pytest.fixture(name="run")
 def run_segment(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
-    def call(*args: object) -> Ran:
-        code = main(["segment", *map(str, args)])
-        out, err = capsys.readouterr()
-        return Ran(code, out, err)
-
-    return call
+    return calls_of(capsys, "segment")
 
 
 @pytest.fixture(name="photo")
 def cat_photo(tmp_path: Path) -> Path:
     return save(tmp_path / "photos" / "cat.jpg")
-
-
-def save(path: Path, size: tuple[int, int] = (60, 40)) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(0).integers(0, 256, (*size[::-1], 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(path)
-    return path
 
 
 def opened(path: Path) -> Image.Image:

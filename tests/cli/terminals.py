@@ -37,10 +37,12 @@ def environment(changes: Mapping[str, str]) -> dict[str, str]:
     return kept | {"TERM": "xterm-256color", "PYTHONUNBUFFERED": "1"} | dict(changes)
 
 
-def run(*args: object, env: Mapping[str, str] | None = None, **options: object) -> "Ended":
+def run(
+    *args: object, script: str = FAKE, env: Mapping[str, str] | None = None, **options: object
+) -> "Ended":
     """`anymask` with the fake predictor in a process of its own, without a terminal."""
     done = subprocess.run(
-        [sys.executable, FAKE, *map(str, args)],
+        [sys.executable, script, *map(str, args)],
         env=environment(env or {}),
         stdin=subprocess.DEVNULL,
         capture_output=True,

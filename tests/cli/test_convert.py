@@ -14,6 +14,7 @@ from anymask.cli import main
 from anymask.formats import SETS, set_format
 from anymask.formats.records import ReadOptions
 from mask_sets import bits, picture, record, write
+from trees import contents
 
 MASKS = [
     bits(["####..", "#..#..", "####..", "......"]),
@@ -32,25 +33,17 @@ def coco(tmp_path):
     return root
 
 
-def tree(root):
-    return {
-        path.relative_to(root).as_posix(): path.read_bytes()
-        for path in sorted(root.rglob("*"))
-        if path.is_file()
-    }
-
-
 @pytest.mark.parametrize("name", [row.name for row in SETS if row.writer])
 @pytest.mark.parametrize("pictures", ["--copy-images", "--link-images"])
 def test_every_format_is_written_and_guessed_again(coco, tmp_path, name, pictures, capsys):
-    before = tree(coco)
+    before = contents(coco)
     out = tmp_path / f"as-{name}"
     assert main(["convert", str(coco), "-o", str(out), "--to", name, pictures]) == 0
     told = capsys.readouterr()
     assert "3 pictures, 6 masks" in told.err and told.out.strip() == str(out)
     again = tmp_path / "again"
     assert main(["convert", str(out), "-o", str(again), "--to", "coco", "--copy-images"]) == 0
-    assert tree(coco) == before
+    assert contents(coco) == before
     found = set_format("coco").open(again, ReadOptions())
     assert [[a.category for a in each.annotations] for each in found] == [["cat", "dog"]] * 3
     assert all(each.has_picture for each in found)
@@ -76,11 +69,11 @@ def test_o2_what_is_there_is_refused_before_the_start_and_kept(coco, tmp_path, c
     assert main(line) == 0
     (out / "a.json").unlink()
     (out / "d.json").write_text("mine")
-    before = tree(out)
+    before = contents(out)
     assert main(line) == 4
-    assert "file-exists" in capsys.readouterr().err and tree(out) == before
+    assert "file-exists" in capsys.readouterr().err and contents(out) == before
     assert main([*line, "--skip"]) == 0
-    after = tree(out)
+    after = contents(out)
     assert after["d.json"] == b"mine" and after["a.json"]
     assert "1 pictures, 2 masks, 2 passed over" in capsys.readouterr().err
 
@@ -103,7 +96,7 @@ def test_f01_a_stopped_conversion_goes_on_to_the_same_bytes(coco, tmp_path, monk
     monkeypatch.undo()
     assert len(list((tmp_path / "part").rglob("*.txt"))) == 1
     assert main([*line, str(tmp_path / "part"), "--skip"]) == 0
-    assert tree(tmp_path / "part") == tree(tmp_path / "whole")
+    assert contents(tmp_path / "part") == contents(tmp_path / "whole")
 
 
 def test_f02_a_broken_picture_is_named_and_the_others_go_on(coco, tmp_path, capsys):
@@ -222,7 +215,7 @@ def test_f01_a_killed_conversion_goes_on_to_the_same_bytes(tmp_path):
             process.kill()
             process.wait()
         assert main([*line, str(out), "--skip"]) == 0
-        assert tree(out) == tree(tmp_path / "whole" / target)
+        assert contents(out) == contents(tmp_path / "whole" / target)
 
 
 @pytest.mark.parametrize("kind", ["sa1b", "masks", "labelmap"])
@@ -264,11 +257,11 @@ def test_a_tar_is_written_whole_with_its_photos_and_guessed_again(coco, tmp_path
     assert "3 pictures, 6 masks" in capsys.readouterr().err
     assert [path.name for path in (tmp_path / "x").iterdir()] == ["out.tar"]
     assert open_sa1b(tmp_path / "x/out.tar").ids == ("a", "b__c", "d")
-    before = tree(tmp_path / "x")
+    before = contents(tmp_path / "x")
     assert main([*line, "--copy-images"]) == 4
     assert "file-exists" in capsys.readouterr().err
     assert main([*line, "--copy-images", "--skip"]) == 0
-    assert "3 passed over" in capsys.readouterr().err and tree(tmp_path / "x") == before
+    assert "3 passed over" in capsys.readouterr().err and contents(tmp_path / "x") == before
     again = ["convert", str(tmp_path / "x/out.tar"), "--to", "sa1b", "--copy-images", "-o"]
     assert main([*again, str(tmp_path / "y.tar")]) == 0
     assert open_sa1b(tmp_path / "y.tar").ids == ("a", "b__c", "d")
@@ -338,4 +331,4 @@ def test_f01_a_killed_conversion_leaves_no_tar_or_a_whole_one(tmp_path):
             out.unlink()
     assert any(moments)
     assert main([*line, str(out)]) == 0
-    assert tree(out.parent) == {"x.tar": whole}
+    assert contents(out.parent) == {"x.tar": whole}

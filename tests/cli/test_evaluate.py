@@ -1,7 +1,6 @@
 """`anymask evaluate` prints the report of the sets it is given."""
 
 import json
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -9,19 +8,13 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner
 
+from answers import Answer
 from anymask.cli.evaluate import evaluate
 from anymask.errors import DataError, OutputError
 from anymask.mask_rle import pack_runs
 from anymask.masks import Masks
 
 KEYS = ["masks", "box", "click1", "click1_best", "click3", "click5", "filled_box", "grabcut_box"]
-
-
-@dataclass
-class Answer:
-    masks: np.ndarray
-    scores: np.ndarray
-    logits: np.ndarray
 
 
 class LeftHalf:

@@ -11,14 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from command_calls import save
 from everything_calls import (  # noqa: F401 - the fixtures
     fake_jobs,
     names,
     no_model,
     run_here,
-    save,
     three_photos,
-    tree,
 )
 from PIL import Image
 
@@ -26,6 +25,7 @@ from anymask.formats import everything as formats
 from anymask.formats.everything import LAYOUTS, metadata_csv
 from anymask.mask_rle import decode_rle
 from conftest import SHARED
+from trees import tree
 
 AMG_GOLDENS = (
     [] if SHARED is None else sorted((SHARED / "goldens/sam1/amg").glob("*_binary.json.gz"))

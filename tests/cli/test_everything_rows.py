@@ -1,6 +1,5 @@
 """`anymask everything` among other programs and under kills: rows F1, F6, F12, F19, L2 to L9."""
 
-import hashlib
 import itertools
 import json
 import os
@@ -16,12 +15,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import terminals
 from PIL import Image
 from terminals import LONG_S, Ended, Terminal, environment
 
 import anymask
 from anymask.cli.common import Progress
 from conftest import SHARED
+from trees import tree
 
 FAKE = str(Path(__file__).with_name("fake_everything.py"))
 QUICK = {"FAKE_QUICK_DISK": "1"}  # a kill loses nothing that was written
@@ -47,14 +48,7 @@ def command(*args: object) -> list[str]:
 
 def run(*args: object, env: dict[str, str] | None = None) -> Ended:
     """`anymask everything` with the fake in a process of its own, without a terminal."""
-    done = subprocess.run(
-        command(*args),
-        env=environment(QUICK | (env or {})),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=LONG_S,
-    )
-    return Ended(done.returncode, done.stdout, done.stderr)
+    return terminals.run("everything", *args, script=FAKE, env=QUICK | (env or {}))
 
 
 def start(*args: object, **env: str) -> "subprocess.Popen[bytes]":
@@ -73,14 +67,6 @@ def until(reached: Callable[[], bool], process: "subprocess.Popen[bytes]") -> No
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < end
         time.sleep(0.005)
-
-
-def tree(folder: Path) -> dict[str, str]:
-    return {
-        str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest()
-        for p in sorted(folder.rglob("*"))
-        if p.is_file()
-    }
 
 
 def kill_often(args: list[str], out: Path, env: dict[str, str], kills: int, most_s: float) -> int:

@@ -8,19 +8,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from command_calls import save
 from everything_calls import (  # noqa: F401 - the fixtures
     fake_jobs,
     names,
     no_model,
     run_here,
-    save,
     three_photos,
-    tree,
 )
 from fake_everything import FakeJob
 from PIL import Image
 
 from anymask.cli.everything_report import Pace, Report, duration
+from trees import tree
 
 # outputs
 

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from command_calls import save
 from PIL import Image
 from segment_runs import (  # noqa: F401 - fixtures
     cat_photo,
@@ -14,7 +15,6 @@ from segment_runs import (  # noqa: F401 - fixtures
     never_loaded,
     opened,
     run_segment,
-    save,
     tree_hash,
 )
 

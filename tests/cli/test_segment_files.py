@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from command_calls import save
 from segment_runs import (  # noqa: F401 - fixtures
     cat_photo,
     disc,
@@ -17,7 +18,6 @@ from segment_runs import (  # noqa: F401 - fixtures
     never_loaded,
     opened,
     run_segment,
-    save,
     tree_hash,
 )
 

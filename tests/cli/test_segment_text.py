@@ -3,41 +3,26 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from command_calls import calls_of
+from fake_detector import FakeDetector
 from PIL import Image
 
-from anymask.cli import main, segment, segment_text
-from anymask.detectors import detector_row
+from anymask.cli import segment, segment_text
 from anymask.predict.image import ImagePredictor
 from anymask.predict.text import TextPredictor
-from anymask.text_boxes import TextBoxes
 from tiny import tiny_sam
 
 FOUND = {"dog": [[5, 5, 25, 20], [30, 10, 50, 30]], "red car": [[0, 0, 60, 40]]}
 
 
-class Pretender:
+class Pretender(FakeDetector):
     """Finds two dogs and a car in any picture."""
 
     def __init__(self) -> None:
-        self.row = detector_row("coco")
-
-    def check(self, phrases: Any) -> tuple[()]:
-        return ()
-
-    def detect(self, pixels: Any, phrases: Any, least: float) -> TextBoxes:
-        rows = [(i, box) for i, p in enumerate(phrases) for box in FOUND.get(p, [])]
-        return TextBoxes(
-            boxes=np.array([box for _, box in rows], np.float32).reshape(-1, 4),
-            scores=np.full(len(rows), 0.5, np.float32),
-            phrases=np.array([i for i, _ in rows], np.int64),
-            kinds=np.zeros(len(rows), np.int64),
-            names=tuple(phrases[i] for i, _ in rows),
-            best=np.full(len(phrases), 0.1, np.float32),
-        )
+        super().__init__(lambda phrase: FOUND.get(phrase, []), 0.5)
 
 
 @pytest.fixture
@@ -48,13 +33,7 @@ def run(
     monkeypatch.setattr(
         segment_text, "load_words", lambda predictor, *_: TextPredictor(predictor, Pretender())
     )
-
-    def call(*args: object) -> tuple[int, str, str]:
-        code = main(["segment", *map(str, args)])
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return call
+    return calls_of(capsys, "segment")
 
 
 @pytest.fixture

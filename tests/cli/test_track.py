@@ -8,14 +8,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from command_calls import calls_of
 from PIL import Image
 
-from anymask.cli import main, track_start
+from anymask.cli import track_start
 from anymask.formats.davis import davis_png
 from anymask.formats.track_lines import read_track
 from anymask.frames import open_frames
 from anymask.predict import video_follow
 from tiny_video import SIZE, tiny_video_model, write_clip
+from trees import results
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -23,28 +25,12 @@ Run = Callable[..., tuple[int, str, str]]
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     monkeypatch.setattr(track_start, "load_model", lambda *_: tiny_video_model())
-
-    def call(*args: object) -> tuple[int, str, str]:
-        code = main(["track", *map(str, args)])
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return call
+    return calls_of(capsys, "track")
 
 
 @pytest.fixture
 def clip(tmp_path: Path) -> Path:
     return write_clip(tmp_path / "clip")
-
-
-def tree(folder: Path) -> dict[str, bytes]:
-    """All files of a folder but what a run keeps for itself."""
-    files = (path for path in folder.rglob("*") if path.is_file())
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in files
-        if ".anymask" not in path.parts
-    }
 
 
 def test_a_clip_becomes_a_film_label_maps_and_lines(run, clip, tmp_path):
@@ -145,7 +131,7 @@ def test_l03_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(
     assert (out / "overlay.mp4").exists() != reverse
     code, _, said = run(clip, *way, "-o", out)
     assert code == 0 and "going on after 3 frames" in said
-    assert tree(out) == tree(tmp_path / "whole")
+    assert results(out) == results(tmp_path / "whole")
 
 
 def test_f_a_kill_between_two_files_loses_nothing(run, clip, tmp_path, monkeypatch):
@@ -164,17 +150,17 @@ def test_f_a_kill_between_two_files_loses_nothing(run, clip, tmp_path, monkeypat
     (out / "masks" / "00003.png").unlink()  # its line was cut, so it was not there yet
     code, _, said = run(*asked, out)
     assert code == 0 and "3 frames are done; they are tracked again" in said
-    assert tree(out) == tree(tmp_path / "whole")
+    assert results(out) == results(tmp_path / "whole")
 
 
 def test_a_run_that_is_done_is_not_done_again(run, clip, tmp_path):
     asked = [clip, "--point", "0:10,20", "-o", tmp_path / "out"]
     run(*asked)
-    before = tree(tmp_path / "out")
+    before = results(tmp_path / "out")
     (tmp_path / "out" / "masks" / "00002.png").unlink()
     code, printed, said = run(*asked)
     assert code == 0 and "skipped" in said and "tracks.jsonl" in printed
-    assert tree(tmp_path / "out") == before
+    assert results(tmp_path / "out") == before
 
 
 @pytest.mark.parametrize(
@@ -187,10 +173,10 @@ def test_a_run_that_is_done_is_not_done_again(run, clip, tmp_path):
 def test_f_another_question_in_the_same_folder_is_refused(run, clip, tmp_path, change, code, says):
     out = tmp_path / "out"
     run(clip, "--point", "0:10,20", "-o", out)
-    before = tree(out)
+    before = results(out)
     found, _, said = run(clip, *change, "-o", out)
     assert (found, says in said) == (code, True)
-    assert tree(out) == before
+    assert results(out) == before
     assert run(clip, *change, "-o", out, "--overwrite")[0] == 0
 
 

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from command_calls import calls_of
+from fake_detector import FakeDetector
 from PIL import Image
 
-from anymask.cli import main, segment_text, track_start
+from anymask.cli import segment_text, track_start
 from anymask.cli.everything_video import is_video
-from anymask.detectors import detector_row
 from anymask.formats.mp4 import Mp4Writer
 from anymask.formats.track_lines import read_track
 from anymask.generated import GeneratedMasks
@@ -43,27 +44,20 @@ class Finds:
         )
 
 
-class Detects:
+class Detects(FakeDetector):
     """Sees one person on every frame, and one more from the fourth frame on."""
 
     def __init__(self) -> None:
-        self.row, self.looks = detector_row("coco"), 0
+        super().__init__(self.people, 0.9)
+        self.looks = 0
 
-    def check(self, phrases: Any) -> tuple[()]:
-        return ()
+    def people(self, phrase: str) -> list[list[int]]:
+        found = [[4, 12, 24, 32], [40, 34, 60, 46]][: self.looks]
+        return found if phrase == "person" else []
 
     def detect(self, pixels: Any, phrases: Any, least: float) -> TextBoxes:
         self.looks += 1
-        boxes = [[4, 12, 24, 32], [40, 34, 60, 46]][: self.looks]
-        rows = [(i, box) for i, p in enumerate(phrases) if p == "person" for box in boxes]
-        return TextBoxes(
-            boxes=np.array([box for _, box in rows], np.float32).reshape(-1, 4),
-            scores=np.full(len(rows), 0.9, np.float32),
-            phrases=np.array([i for i, _ in rows], np.int64),
-            kinds=np.zeros(len(rows), np.int64),
-            names=tuple(phrases[i] for i, _ in rows),
-            best=np.full(len(phrases), 0.1, np.float32),
-        )
+        return super().detect(pixels, phrases, least)
 
 
 @pytest.fixture
@@ -73,13 +67,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     monkeypatch.setattr(
         segment_text, "load_words", lambda predictor, *_: TextPredictor(predictor, Detects())
     )
-
-    def call(*args: object) -> tuple[int, str, str]:
-        code = main([*map(str, args)])
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return call
+    return calls_of(capsys)
 
 
 @pytest.fixture

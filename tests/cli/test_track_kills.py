@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tiny_video import write_clip
+from trees import results
 
 FAKE = str(Path(__file__).with_name("fake_track.py"))
 FRAMES = 40
@@ -17,16 +18,6 @@ FRAMES = 40
 def command(clip: Path, out: Path) -> list[str]:
     options = ["--box", "0:4,12,24,32", "--object", "a", "--point", "9:30,40", "--object", "b"]
     return [sys.executable, FAKE, "track", str(clip), *options, "-o", str(out)]
-
-
-def tree(folder: Path) -> dict[str, bytes]:
-    """All files of a folder but what a run keeps for itself."""
-    files = (path for path in folder.rglob("*") if path.is_file())
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in files
-        if ".anymask" not in path.parts
-    }
 
 
 @pytest.mark.slow
@@ -53,5 +44,5 @@ def test_o01_f_eight_kills_change_nothing(tmp_path):
         kills += 1
     done = subprocess.run(command(clip, out), check=True, capture_output=True, text=True)
     assert "going on after" in done.stderr
-    assert tree(out) == tree(whole)
+    assert results(out) == results(whole)
     assert not list(out.rglob(".anymask-*.part"))

@@ -5,14 +5,12 @@ from dataclasses import replace
 from types import MappingProxyType
 
 import numpy as np
-import torch
 
 from anymask.compat.sam2.modeling import SAM2Base
 from anymask.compat.segment_anything.build_sam import trainable
 from anymask.compat.segment_anything.modeling import Sam
-from anymask.model import Model, blank, fill
 from anymask.variants import Variant, variant
-from tiny import tiny_sam, tiny_state
+from tiny import tiny_model, tiny_sam
 
 SIZE = (40, 60)
 _SAM2 = variant("sam2.1-tiny")
@@ -43,9 +41,7 @@ def small_sam(seed: int = 0) -> Sam:
 
 def small_sam2(seed: int = 0) -> SAM2Base:
     """A tiny SAM 2 of its own."""
-    network = blank(TINY_SAM2)
-    fill(network, tiny_state(TINY_SAM2, seed), torch.float32)
-    return SAM2Base(Model(network, TINY_SAM2))
+    return SAM2Base(tiny_model(TINY_SAM2, seed))
 
 
 def picture(size: tuple[int, int] = SIZE, seed: int = 0) -> np.ndarray:

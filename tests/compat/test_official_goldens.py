@@ -6,7 +6,6 @@ overlap.
 """
 
 import gzip
-import importlib.util
 import json
 from collections.abc import Iterator
 from functools import cache
@@ -24,6 +23,7 @@ from anymask.compat.segment_anything import (
 from anymask.compat.segment_anything.modeling import Sam
 from anymask.compat.segment_anything.utils.amg import rle_to_mask
 from conftest import SHARED
+from official_weights import official_state, recorded_beside
 
 EMBEDDING, CODES, LOGITS, SCORES = 1e-4, 5e-6, 3e-3, 5e-5
 FLIPS = 2e-4  # share of a mask's pixels that may differ, where logits are nearly 0
@@ -47,13 +47,8 @@ pytestmark = pytest.mark.slow
 
 @cache
 def built(name: str, folder) -> Sam:
-    spec = importlib.util.spec_from_file_location("synthetic", FOLDER / "synthetic.py")
-    synthetic = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(synthetic)
-    manifest = json.loads((FOLDER / "manifests" / f"{name}.json").read_text())
-    state = synthetic.synthetic_state_dict(manifest)
     file = folder / f"{name}.pth"
-    torch.save({key: torch.from_numpy(value) for key, value in state.items()}, file)
+    torch.save(official_state(FOLDER, name), file)
     sam = sam_model_registry[KEYS[name]](checkpoint=str(file))
     file.unlink()
     return sam
@@ -74,10 +69,7 @@ def recorded(request, folder):
     """A predictor with a photo set, what was recorded for it, and the prompts."""
     predictor = SamPredictor(built("sam_vit_b", folder))
     predictor.set_image(photo(request.param))
-    with np.load(FOLDER / "sam_vit_b" / f"{request.param}.npz") as file:
-        arrays = dict(file)
-    table = json.loads((FOLDER / "sam_vit_b" / f"{request.param}.json").read_text())
-    return predictor, arrays, table
+    return predictor, *recorded_beside(FOLDER / "sam_vit_b" / request.param)
 
 
 def known_mask(prompt: dict, arrays: dict) -> np.ndarray | None:

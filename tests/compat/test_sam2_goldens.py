@@ -4,7 +4,6 @@ Weights are synthetic and go through a file in the official layout and `build_sa
 those of the reference data's own page.
 """
 
-import importlib.util
 import json
 from functools import cache
 
@@ -17,6 +16,7 @@ from anymask.compat.sam2.build_sam import build_sam2
 from anymask.compat.sam2.modeling import SAM2Base
 from anymask.compat.sam2.sam2_image_predictor import SAM2ImagePredictor
 from conftest import SHARED
+from official_weights import official_state, recorded_beside
 
 FOLDER = SHARED / "goldens" / "sam2" if SHARED else None
 CONFIGS = {
@@ -32,13 +32,8 @@ pytestmark = pytest.mark.slow
 
 @cache
 def built(name: str, folder) -> SAM2Base:
-    spec = importlib.util.spec_from_file_location("synthetic2", FOLDER / "synthetic.py")
-    synthetic = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(synthetic)
-    manifest = json.loads((FOLDER / "manifests" / f"{name}.json").read_text())
-    state = synthetic.synthetic_state_dict(manifest)
     file = folder / f"{name}.pt"
-    torch.save({"model": {key: torch.as_tensor(value) for key, value in state.items()}}, file)
+    torch.save({"model": official_state(FOLDER, name)}, file)
     sam = build_sam2(CONFIGS[name], str(file), device="cpu")
     file.unlink()
     return sam
@@ -63,10 +58,8 @@ def bits(packed: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 @pytest.fixture(scope="module", params=list(CONFIGS) if FOLDER else [])
 def recorded(request, folder):
     """A predictor, the arrays, the table of cases."""
-    table = json.loads((FOLDER / "image" / f"{request.param}.json").read_text())
-    with np.load(FOLDER / "image" / f"{request.param}.npz") as file:
-        arrays = dict(file)
-    return SAM2ImagePredictor(built(request.param, folder)), arrays, table
+    predictor = SAM2ImagePredictor(built(request.param, folder))
+    return predictor, *recorded_beside(FOLDER / "image" / request.param)
 
 
 def compare(name: str, found, arrays) -> None:

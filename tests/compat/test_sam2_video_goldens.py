@@ -5,7 +5,6 @@ are those of the reference data's own page. Where the official code failed by ac
 says what ours does instead.
 """
 
-import importlib.util
 import json
 import shutil
 from functools import cache
@@ -19,6 +18,7 @@ from PIL import Image
 from anymask.compat.sam2 import SAM2VideoPredictor, build_sam2_video_predictor
 from anymask.predict.video import VideoPredictor
 from conftest import SHARED
+from official_weights import official_state
 
 FOLDER = SHARED / "goldens" / "sam2" if SHARED else None
 CONFIGS = {
@@ -50,13 +50,8 @@ def clip_folder(tmp_path_factory) -> Path:
 
 @cache
 def weights(name: str, folder: Path) -> Path:
-    spec = importlib.util.spec_from_file_location("synthetic_video", FOLDER / "synthetic.py")
-    synthetic = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(synthetic)
-    manifest = json.loads((FOLDER / "manifests" / f"{name}.json").read_text())
-    state = synthetic.synthetic_state_dict(manifest)
     path = folder / f"{name}.pt"
-    torch.save({"model": {key: torch.as_tensor(value) for key, value in state.items()}}, path)
+    torch.save({"model": official_state(FOLDER, name)}, path)
     return path
 
 

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from printed_tables import printed_table
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
-from rich.console import Console
 
 from anymask.errors import DataError
 from anymask.evaluate.automatic import evaluate_automatic
@@ -284,9 +284,7 @@ REPORT = AutomaticReport(
 
 
 def printed():
-    file = io.StringIO()
-    Console(file=file, width=80).print(REPORT.table())
-    return file.getvalue()
+    return printed_table(REPORT.table())
 
 
 def test_means_pool_true_masks_and_masks():

@@ -8,12 +8,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from anymask.evaluate.boundary import BoundaryScore, border, boundary_score, tolerance_px
+from rectangles import rectangle
 
 
 def square(left: int, top: int = 20, side: int = 40) -> np.ndarray:
-    mask = np.zeros((100, 100), bool)
-    mask[top : top + side, left : left + side] = True
-    return mask
+    return rectangle((100, 100), left, top, left + side, top + side)
 
 
 @pytest.mark.parametrize(

@@ -12,20 +12,20 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from rich.console import Console
 
+from answers import without_logits
 from anymask.errors import DataError
 from anymask.evaluate.boxes import evaluate_boxes
 from anymask.evaluate.coco_ap import AP_NAMES, Shown, average_precision
 from anymask.formats.detections import Detection, of_picture, parse_detections, read_detections
 from anymask.formats.sa1b import open_sa1b
 from anymask.mask_rle import encode_rle
+from rectangles import rectangle
 
 SIZE = (48, 64)
 
 
 def square(x, y, side=10):
-    mask = np.zeros(SIZE, bool)
-    mask[y : y + side, x : x + side] = True
-    return mask
+    return rectangle(SIZE, x, y, x + side, y + side)
 
 
 def shown(mask, score=0.0, category="thing", photo=0, crowd=False):
@@ -123,12 +123,6 @@ def coco_figures(truths, found):
     return [math.nan if v == -1 else v for v in judge.stats[:6]]
 
 
-class Answer:
-    def __init__(self, masks, scores):
-        self.masks, self.scores = masks, scores
-        self.logits = np.zeros((*masks.shape[:2], 4, 4), np.float32)
-
-
 class Fills:
     """Fills each box; surer of larger ones."""
 
@@ -146,7 +140,8 @@ class Fills:
         masks = np.zeros((len(boxes), 1, *size), bool)
         for mask, (x0, y0, x1, y1) in zip(masks, boxes.astype(int), strict=True):
             mask[0, y0:y1, x0:x1] = True
-        return Answer(masks, (boxes[:, 2:] - boxes[:, :2]).prod(1, keepdims=True) / 1e4)
+        sizes = (boxes[:, 2:] - boxes[:, :2]).prod(1, keepdims=True)
+        return without_logits(masks, sizes / 1e4)
 
 
 @pytest.fixture

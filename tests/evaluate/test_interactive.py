@@ -3,13 +3,13 @@
 import io
 import json
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
 from PIL import Image
 from pycocotools import mask as coco
 
+from answers import Answer
 from anymask.errors import DataError
 from anymask.evaluate.interactive import (
     MASKS_A_PHOTO,
@@ -17,17 +17,12 @@ from anymask.evaluate.interactive import (
     masks_of_record,
 )
 from anymask.formats.sa1b import open_sa1b
+from rectangles import rectangle
 
 
 def rle(bits):
     table = coco.encode(np.asfortranarray(bits.astype(np.uint8)))
     return {"size": list(bits.shape), "counts": table["counts"].decode()}
-
-
-def rectangle(size, x0, y0, x1, y1):
-    bits = np.zeros(size, bool)
-    bits[y0:y1, x0:x1] = True
-    return bits
 
 
 @pytest.fixture
@@ -59,13 +54,6 @@ def make_set(tmp_path):
         return open_sa1b(folder)
 
     return make
-
-
-@dataclass(frozen=True)
-class Answer:
-    masks: np.ndarray
-    scores: np.ndarray
-    logits: np.ndarray
 
 
 class Oracle:

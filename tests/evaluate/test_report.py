@@ -1,11 +1,10 @@
 """Means are taken over masks, and printed as they are."""
 
-import io
 import math
 import re
 
 import pytest
-from rich.console import Console
+from printed_tables import printed_table
 
 from anymask.evaluate.report import MaskScore, Report
 
@@ -26,9 +25,7 @@ REPORT = Report(
 
 
 def printed(report=None):
-    file = io.StringIO()
-    Console(file=file, width=80).print((report or REPORT).table())
-    return file.getvalue()
+    return printed_table((report or REPORT).table())
 
 
 def test_means_of_all_and_of_a_set():

@@ -1,9 +1,8 @@
 """The rows of reports: what stands in both tables, and numbers that were not measured."""
 
-import io
 import math
 
-from rich.console import Console
+from printed_tables import printed_table
 
 from anymask.evaluate.rows import markdown_table, or_none, terminal_table, text_of
 
@@ -12,10 +11,8 @@ SECTIONS = [[("a|b[red]", ["12", "0.500"])], [("pooled", ["12", "-"])]]
 
 
 def printed(width: int, *, fold: bool = False) -> list[str]:
-    file = io.StringIO()
     table = terminal_table("Boxes", HEADS, SECTIONS, fold=fold)
-    Console(file=file, width=width).print(table)
-    return [line.strip() for line in file.getvalue().splitlines()]
+    return [line.strip() for line in printed_table(table, width).splitlines()]
 
 
 def test_a_label_is_shown_as_it_is_in_the_terminal() -> None:

@@ -1,6 +1,5 @@
 """Runs of the copying job: their inputs, and what they leave, for the tests of runs."""
 
-import hashlib
 import json
 import os
 import subprocess
@@ -30,15 +29,6 @@ def fill(folder: Path, **texts: str) -> Path:
 @pytest.fixture(name="inputs")
 def three_inputs(tmp_path: Path) -> Path:
     return fill(tmp_path / "in", a="first", b="second", c="third")
-
-
-def tree(folder: Path) -> dict[str, str]:
-    """Every file below a folder, and its content's hash."""
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
 
 
 def here(root: Path, inputs: Path, **options: object) -> object:

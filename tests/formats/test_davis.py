@@ -1,12 +1,11 @@
 """Clips with masks as DAVIS has them: layouts, index PNGs, what is wrong with them."""
 
 import io
-import tarfile
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
+from byte_files import as_folder, as_tar
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -23,6 +22,7 @@ from anymask.formats.davis import (
 from anymask.frame_masks import FrameMasks
 from anymask.mask_rle import encode_rle
 from conftest import SHARED
+from encoded_photos import encoded
 
 CLIPS = sorted((SHARED / "data/video").glob("*.tar")) if SHARED else []
 OBJECTS = {"schoolgirls": 7, "cells-phase": 16}  # of the others: one
@@ -35,9 +35,7 @@ def the_clip(path: Path) -> DavisClip:
 
 
 def picture(value: int, kind: str = "JPEG") -> bytes:
-    file = io.BytesIO()
-    Image.new("RGB", (9, 6), (value, 100, 50)).save(file, kind)
-    return file.getvalue()
+    return encoded(Image.new("RGB", (9, 6), (value, 100, 50)), kind)
 
 
 def labels(value: int) -> np.ndarray:
@@ -50,22 +48,6 @@ def files(frames: str, masks: str, count: int = 3) -> dict[str, bytes]:
     """A clip in two folders."""
     made = {f"{frames}/{i:05d}.jpg": picture(40 * i) for i in range(count)}
     return made | {f"{masks}/{i:05d}.png": davis_png(labels(i + 1)) for i in range(count)}
-
-
-def as_folder(root: Path, content: Mapping[str, bytes]) -> Path:
-    for name, data in content.items():
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(data)
-    return root
-
-
-def as_tar(path: Path, content: Mapping[str, bytes], prefix: str = "") -> Path:
-    with tarfile.open(path, "w") as tar:
-        for name, data in content.items():
-            about = tarfile.TarInfo(prefix + name)
-            about.size = len(data)
-            tar.addfile(about, io.BytesIO(data))
-    return path
 
 
 def check(clip, name: str) -> None:

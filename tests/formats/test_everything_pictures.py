@@ -13,14 +13,7 @@ from anymask.formats.everything_pictures import (
     overlay_everything,
 )
 from anymask.masks import Masks
-
-
-def boxes(size, *spans):
-    """Masks that are boxes x0, y0, x1, y1."""
-    bits = np.zeros((len(spans), *size), bool)
-    for mask, (x0, y0, x1, y1) in zip(bits, spans, strict=True):
-        mask[y0:y1, x0:x1] = True
-    return Masks.from_bits(bits)
+from rectangles import rectangles
 
 
 def grey(height, width):
@@ -30,8 +23,8 @@ def grey(height, width):
 def test_small_masks_lie_on_large_ones_whatever_their_order():
     photo = grey(40, 60)
     large, small = (0, 0, 60, 40), (20, 10, 40, 30)
-    one = overlay_everything(photo, boxes((40, 60), large, small))
-    other = overlay_everything(photo, boxes((40, 60), small, large))
+    one = overlay_everything(photo, rectangles((40, 60), large, small))
+    other = overlay_everything(photo, rectangles((40, 60), small, large))
     assert (one == other).all()
     inside, around = one[20, 30], one[20, 8]
     assert np.abs(inside.astype(int) - around).max() > 40
@@ -39,7 +32,7 @@ def test_small_masks_lie_on_large_ones_whatever_their_order():
 
 def test_what_no_mask_covers_is_dimmed_and_the_photo_stays_as_it_was():
     photo = grey(40, 60)
-    drawn = overlay_everything(photo, boxes((40, 60), (0, 0, 20, 40)))
+    drawn = overlay_everything(photo, rectangles((40, 60), (0, 0, 20, 40)))
     assert (drawn[:, 30:] < 100).all()
     assert (photo == 128).all()
     assert (drawn.shape, drawn.dtype) == (photo.shape, np.uint8)
@@ -61,14 +54,14 @@ def test_photos_of_any_shape_are_drawn_also_without_masks(size):
 
 def test_masks_of_another_picture_are_refused():
     with pytest.raises(DataError) as error:
-        overlay_everything(grey(40, 60), boxes((60, 40), (0, 0, 5, 5)))
+        overlay_everything(grey(40, 60), rectangles((60, 40), (0, 0, 5, 5)))
     assert error.value.code == "picture-size"
 
 
 def test_a_mask_that_is_hidden_keeps_a_faint_outline():
     photo, size = grey(60, 60), (60, 60)
     whole, part = (0, 0, 60, 60), (20, 20, 40, 40)
-    masks = boxes(size, whole, part)
+    masks = rectangles(size, whole, part)
     masks = Masks(size=size, rles=masks.rles, scores=np.array([0.9, 0.3], np.float32))
     alone = Masks(size=size, rles=masks.rles[:1], scores=masks.scores[:1])
     differs = (overlay_everything(photo, masks) != overlay_everything(photo, alone)).any(-1)
@@ -78,7 +71,7 @@ def test_a_mask_that_is_hidden_keeps_a_faint_outline():
 
 def test_outlines_go_with_the_size_of_the_photo():
     def outline(height, width):
-        masks = boxes((height, width), (width // 4, height // 4, width // 2, height // 2))
+        masks = rectangles((height, width), (width // 4, height // 4, width // 2, height // 2))
         row = overlay_everything(grey(height, width), masks)[height * 3 // 8, : width * 3 // 8]
         flat = (row == row[0]).all(-1) | (row == row[-1]).all(-1)
         return int((~flat).sum())
@@ -97,7 +90,7 @@ def tint(drawn, x, y):
 )
 def test_masks_that_touch_can_be_told_apart(corners):
     spans = [(10 * x, 10 * y, 10 * x + 10, 10 * y + 10) for x, y in dict.fromkeys(corners)]
-    drawn = overlay_everything(grey(60, 90), boxes((60, 90), *spans))
+    drawn = overlay_everything(grey(60, 90), rectangles((60, 90), *spans))
     colors = {(x0, y0): tint(drawn, x0 + 5, y0 + 5) for x0, y0, _, _ in spans}
     for (x, y), color in colors.items():
         for beside in ((x + 10, y), (x, y + 10)):

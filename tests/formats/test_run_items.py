@@ -15,13 +15,13 @@ from runs_of_copies import (  # noqa: F401 - the fixtures
     here,
     start,
     three_inputs,
-    tree,
     without_fsync,
 )
 
 from anymask.errors import DeviceError, OutputError, RunError
 from anymask.formats.run_items import Here, run_items
 from faults import Faults, faults_below  # noqa: F401 - the fixture `faults`
+from trees import tree
 
 # F1
 

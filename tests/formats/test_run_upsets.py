@@ -19,13 +19,13 @@ from runs_of_copies import (  # noqa: F401 - the fixtures
     here,
     start,
     three_inputs,
-    tree,
     without_fsync,
 )
 
 from anymask.errors import DeviceError, RunError
 from anymask.formats.run_items import Here, run_items
 from anymask.formats.run_worker import Child
+from trees import tree
 
 # F4
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from byte_files import as_folder, as_tar
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -20,6 +21,7 @@ from anymask.errors import DataError
 from anymask.formats.pictures import Pictures
 from anymask.formats.sa1b import open_sa1b, parse_record, split_of
 from anymask.mask_rle import decode_rle
+from encoded_photos import encoded
 
 IDS = Path(__file__).parents[1] / "data" / "photo-ids.txt"
 RULES = settings(deadline=None, derandomize=True, max_examples=30)
@@ -39,9 +41,7 @@ def table(*masks, size=(4, 6), **more):
 
 
 def png(size=(4, 6), colour=(10, 20, 30)):
-    file = io.BytesIO()
-    Image.new("RGB", size[::-1], colour).save(file, "PNG")
-    return file.getvalue()
+    return encoded(Image.new("RGB", size[::-1], colour), "PNG")
 
 
 def files_of(*ids, **more):
@@ -52,23 +52,7 @@ def files_of(*ids, **more):
     return files
 
 
-def folder(path, files):
-    path.mkdir()
-    for name, data in files.items():
-        (path / name).write_bytes(data)
-    return path
-
-
-def tar(path, files):
-    with tarfile.open(path, "w") as made:
-        for name, data in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(data)
-            made.addfile(member, io.BytesIO(data))
-    return path
-
-
-KINDS = pytest.mark.parametrize("kind", [folder, tar])
+KINDS = pytest.mark.parametrize("kind", [as_folder, as_tar], ids=["folder", "tar"])
 
 
 @KINDS
@@ -76,7 +60,7 @@ def test_pairs_are_found_in_a_folder_and_in_a_tar(tmp_path, kind):
     files = files_of("b", "a") | {"README.md": b"words", "._a.json": b"\0", "c.jpg": b"lonely"}
     data = open_sa1b(kind(tmp_path / "cats.tar", files))
     assert (data.ids, data.unannotated, len(data)) == (("a", "b"), ("c",), 2)
-    assert data.name == ("cats.tar" if kind is folder else "cats")
+    assert data.name == ("cats.tar" if kind is as_folder else "cats")
     record = data.read("b")
     assert (record.image_id, record.size) == ("b", (4, 6))
     assert record.image_bytes() == files["b.png"]
@@ -86,7 +70,7 @@ def test_pairs_are_found_in_a_folder_and_in_a_tar(tmp_path, kind):
 
 def test_members_of_a_tar_may_lie_in_a_folder(tmp_path):
     files = {f"./deep/{name}": data for name, data in files_of("sa_1").items()}
-    assert open_sa1b(tar(tmp_path / "x.tar", files)).read("sa_1").size == (4, 6)
+    assert open_sa1b(as_tar(tmp_path / "x.tar", files)).read("sa_1").size == (4, 6)
 
 
 @KINDS
@@ -97,7 +81,7 @@ def test_pixels_are_read_when_asked_for(tmp_path, kind):
 
 
 def test_a_picture_of_another_size_than_stated_is_refused(tmp_path):
-    data = open_sa1b(folder(tmp_path / "set", files_of("a") | {"a.png": png((6, 4))}))
+    data = open_sa1b(as_folder(tmp_path / "set", files_of("a") | {"a.png": png((6, 4))}))
     with pytest.raises(DataError, match=r"record-size.*6x4.*4x6"):
         data.read("a").pixels()
 
@@ -229,7 +213,7 @@ def test_any_json_value_is_a_record_or_an_error(value):
 
 @pytest.mark.parametrize("text", [b"", b"{", b"\xff\xfe", b"[" * 100_000, b"1" * 5000])
 def test_broken_json_is_refused_with_its_file(tmp_path, text):
-    data = open_sa1b(folder(tmp_path / "set", files_of("a") | {"a.json": text}))
+    data = open_sa1b(as_folder(tmp_path / "set", files_of("a") | {"a.json": text}))
     with pytest.raises(DataError, match=r"(json|record)-broken: .*a\.json"):
         data.read("a")
 
@@ -249,7 +233,7 @@ def test_two_pictures_of_one_id_are_refused(tmp_path, kind):
 
 
 def test_two_members_of_one_name_are_refused(tmp_path):
-    path = tar(tmp_path / "x.tar", files_of("a"))
+    path = as_tar(tmp_path / "x.tar", files_of("a"))
     with tarfile.open(path, "a") as made:
         made.addfile(tarfile.TarInfo("a.json"), io.BytesIO())
     with pytest.raises(DataError, match="pair-ambiguous"):
@@ -260,25 +244,25 @@ def test_missing_and_empty_sets_are_refused(tmp_path):
     with pytest.raises(DataError, match="set-missing"):
         open_sa1b(tmp_path / "none")
     with pytest.raises(DataError, match="set-empty"):
-        open_sa1b(folder(tmp_path / "set", {"a.txt": b""}))
+        open_sa1b(as_folder(tmp_path / "set", {"a.txt": b""}))
 
 
 def test_an_unknown_id_is_refused(tmp_path):
-    data = open_sa1b(folder(tmp_path / "set", files_of("a")))
+    data = open_sa1b(as_folder(tmp_path / "set", files_of("a")))
     with pytest.raises(DataError, match="unknown-id"):
         data.read("../a")
 
 
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.75])
 def test_a_truncated_tar_is_refused_when_opened(tmp_path, share):
-    path = tar(tmp_path / "x.tar", {"a.png": os.urandom(30_000), "a.json": os.urandom(30_000)})
+    path = as_tar(tmp_path / "x.tar", {"a.png": os.urandom(30_000), "a.json": os.urandom(30_000)})
     os.truncate(path, int(61_000 * share))
     with pytest.raises(DataError, match=r"tar-broken|pair-broken|set-empty"):
         open_sa1b(path)
 
 
 def test_a_tar_that_shrinks_later_is_refused_when_read(tmp_path):
-    path = tar(tmp_path / "x.tar", files_of("a"))
+    path = as_tar(tmp_path / "x.tar", files_of("a"))
     data = open_sa1b(path)
     os.truncate(path, 600)
     with pytest.raises(DataError, match=r"tar-broken.*early"):
@@ -298,7 +282,7 @@ def test_o6_names_inside_a_json_are_never_paths(tmp_path):
     given = table(SQUARE)
     given["image"] |= {"file_name": "../secret.png", "image_id": "../secret"}
     files = files_of("a") | {"a.json": json.dumps(given).encode()}
-    record = open_sa1b(folder(tmp_path / "set", files)).read("a")
+    record = open_sa1b(as_folder(tmp_path / "set", files)).read("a")
     assert record.image_id == "a"
     assert record.image_bytes() == files["a.png"]
 
@@ -306,13 +290,13 @@ def test_o6_names_inside_a_json_are_never_paths(tmp_path):
 def test_o6_members_with_dots_or_roots_stay_names(tmp_path):
     files = {f"../../{name}": data for name, data in files_of("a").items()}
     files |= {f"/etc/{name}": data for name, data in files_of("b").items()}
-    data = open_sa1b(tar(tmp_path / "x.tar", files))
+    data = open_sa1b(as_tar(tmp_path / "x.tar", files))
     assert data.ids == ("a", "b")
     assert data.read("b").image_bytes() == files["/etc/b.png"]
 
 
 def test_links_in_a_tar_are_no_files(tmp_path):
-    path = tar(tmp_path / "x.tar", files_of("a"))
+    path = as_tar(tmp_path / "x.tar", files_of("a"))
     with tarfile.open(path, "a") as made:
         link = tarfile.TarInfo("b.json")
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
@@ -323,7 +307,7 @@ def test_links_in_a_tar_are_no_files(tmp_path):
 def test_threads_read_one_tar_at_once(tmp_path):
     names = [f"p{i}" for i in range(40)]
     files = files_of(*names)
-    data = open_sa1b(tar(tmp_path / "x.tar", files))
+    data = open_sa1b(as_tar(tmp_path / "x.tar", files))
     with ThreadPoolExecutor(8) as pool:
         read = list(pool.map(lambda name: data.read(name).image_bytes(), names * 5))
     assert read == [files[f"{name}.png"] for name in names * 5]
@@ -344,7 +328,7 @@ def bytes_of(packed):
 
 
 def test_open_files_do_not_pile_up(tmp_path):
-    path = tar(tmp_path / "x.tar", files_of("a"))
+    path = as_tar(tmp_path / "x.tar", files_of("a"))
     before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(20):
         open_sa1b(path).read("a")

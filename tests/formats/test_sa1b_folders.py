@@ -1,11 +1,10 @@
 """Folders inside of a set in SA-1B's layout: ids stay apart, and stay inside."""
 
-import io
 import json
-import tarfile
 
 import numpy as np
 import pytest
+from byte_files import as_folder, as_tar
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -18,15 +17,14 @@ from anymask.formats.records import ReadOptions, Remarks
 from anymask.formats.sa1b import open_sa1b, open_set, record_json
 from anymask.formats.sa1b_pairs import find_pairs
 from anymask.image_members import Source
+from encoded_photos import encoded
 from mask_sets import bits, picture, record
 
 MASK = bits(["##....", "##..##", "......", "...#.."])
 
 
 def pixels(kind="PNG", colour=0):
-    file = io.BytesIO()
-    Image.new("RGB", (6, 4), (colour, 0, 0)).save(file, kind)
-    return file.getvalue()
+    return encoded(Image.new("RGB", (6, 4), (colour, 0, 0)), kind)
 
 
 def files_of(*names):
@@ -38,23 +36,7 @@ def files_of(*names):
     return found
 
 
-def folder(path, files):
-    for name, data in files.items():
-        (path / name).parent.mkdir(parents=True, exist_ok=True)
-        (path / name).write_bytes(data)
-    return path
-
-
-def tar(path, files):
-    with tarfile.open(path, "w") as made:
-        for name, data in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(data)
-            made.addfile(member, io.BytesIO(data))
-    return path
-
-
-KINDS = pytest.mark.parametrize("kind", [folder, tar])
+KINDS = pytest.mark.parametrize("kind", [as_folder, as_tar], ids=["folder", "tar"])
 
 
 @KINDS
@@ -76,13 +58,13 @@ def test_hidden_folders_are_not_entered(tmp_path, kind):
 
 
 def test_links_to_folders_are_not_entered(tmp_path):
-    folder(tmp_path / "set", files_of("x/a"))
+    as_folder(tmp_path / "set", files_of("x/a"))
     (tmp_path / "set/x/up").symlink_to(tmp_path / "set")
     assert open_sa1b(tmp_path / "set").ids == ("x/a",)
 
 
 def test_the_folder_that_a_tar_was_packed_with_is_no_part_of_ids(tmp_path):
-    data = open_sa1b(tar(tmp_path / "x.tar", files_of("./set/deep/a", "set/deep/x/b")))
+    data = open_sa1b(as_tar(tmp_path / "x.tar", files_of("./set/deep/a", "set/deep/x/b")))
     assert data.ids == ("a", "x/b")
     assert [each.file_name for each in data] == ["a.png", "x/b.png"]
 
@@ -92,7 +74,7 @@ def test_pictures_of_a_tar_may_lie_in_a_folder_of_their_own(tmp_path):
     apart = {
         f"set/{'masks' if '.json' in name else 'images'}/{name}": files[name] for name in files
     }
-    data = open_sa1b(tar(tmp_path / "x.tar", apart))
+    data = open_sa1b(as_tar(tmp_path / "x.tar", apart))
     assert data.ids == ("a", "x/b") and data.unannotated == ()
     assert [each.image_bytes() for each in data] == [files["a.png"], files["x/b.png"]]
 
@@ -142,7 +124,7 @@ def test_pictures_of_other_kinds_pair_where_there_is_no_jpg_or_png(tmp_path, kin
 
 
 def test_a_set_whose_pairs_all_lie_in_folders_is_recognised(tmp_path):
-    assert guess_format(folder(tmp_path / "set", files_of("x/a", "y/b"))).name == "sa1b"
+    assert guess_format(as_folder(tmp_path / "set", files_of("x/a", "y/b"))).name == "sa1b"
 
 
 def test_results_in_folders_find_their_photos_in_the_same_folders(tmp_path):
@@ -150,7 +132,7 @@ def test_results_in_folders_find_their_photos_in_the_same_folders(tmp_path):
     for name in ("a.jpg", "x/a.jpg", "x/a.png"):
         one = record(name, [MASK])
         files = {f"{name}.json": record_json(one), f"{name}.overlay.png": pixels()}
-        folder(tmp_path / "found", files)
+        as_folder(tmp_path / "found", files)
         picture(tmp_path / "photos" / name, (4, 6), colour=(len(name), 7, 9))
     data = open_set(tmp_path / "found", ReadOptions(images=tmp_path / "photos"))
     assert data.ids == ("a.jpg", "x/a.jpg", "x/a.png") and data.unannotated == ()
@@ -168,7 +150,7 @@ def test_label_maps_of_everything_mode_are_recognised_beside_their_json(tmp_path
         f"{inner}b.jpg.panoptic.json": record_json(one),
         "a-sheet.png": pixels(),
     }
-    root = folder(tmp_path / "found", files)
+    root = as_folder(tmp_path / "found", files)
     row = guess_format(root)
     [found] = list(row.open(root, ReadOptions()))
     assert (row.name, found.file_name) == ("labelmap", f"{inner}b.jpg")

@@ -5,7 +5,6 @@ Bounds are those of the reference data's own page, several times the spread betw
 runs.
 """
 
-import importlib.util
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from anymask import load
 from anymask.nn.resize import upscale
 from anymask.predict.image import ImagePredictor, Prediction
 from conftest import SHARED
+from official_weights import official_state
 
 FOLDER = SHARED / "goldens" / "sam1" if SHARED else Path()
 EMBEDDING, CODES, SCORES = 1e-4, 5e-6, 5e-5
@@ -33,21 +33,10 @@ def photos_of(name: str) -> list[str]:
     return [path.stem for path in tables]
 
 
-def official_state(name: str) -> dict[str, Tensor]:
-    """Synthetic tensors of a variant under the official names."""
-    spec = importlib.util.spec_from_file_location("synthetic", FOLDER / "synthetic.py")
-    assert spec is not None and spec.loader is not None
-    synthetic = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(synthetic)
-    manifest = json.loads((FOLDER / "manifests" / f"{name}.json").read_text())
-    state = synthetic.synthetic_state_dict(manifest)
-    return {key: torch.from_numpy(value) for key, value in state.items()}
-
-
 def loaded(name: str, row: str, folder: Path) -> ImagePredictor:
     """A variant with synthetic weights, through a file in the official layout."""
     file = folder / "weights.pth"
-    torch.save(official_state(name), file)
+    torch.save(official_state(FOLDER, name), file)
     predictor = ImagePredictor(load(row, checkpoint=file, device="cpu"))
     file.unlink()
     return predictor

@@ -1,7 +1,11 @@
 """EfficientSAM's parts are what its head says, at a small size."""
 
+from functools import partial
+
 import pytest
+import random_modules
 import torch
+from random_modules import noise
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -11,17 +15,7 @@ from anymask.nn.encoders.plain_vit import PlainAttention, PlainViTEncoder
 SIDE, CELLS, DIM = 64, 4, 32
 
 
-def random(module: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
-    """With random numbers in every parameter."""
-    draw = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=draw) * 0.3)
-    return module.eval()
-
-
-def noise(*shape: int, seed: int = 1) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+random = partial(random_modules.random, scale=0.3)
 
 
 @pytest.fixture(scope="module")

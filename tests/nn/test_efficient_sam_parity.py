@@ -5,7 +5,6 @@ The bounds are those of the reference data's own page, several times the spread 
 runs.
 """
 
-import importlib.util
 import json
 
 import numpy as np
@@ -17,6 +16,7 @@ from anymask.nn.resize import upscale
 from anymask.predict.image import ImagePredictor
 from anymask.prompts import Prompts, network_points
 from conftest import SHARED
+from official_weights import official_state
 
 EMBEDDING, EARLY, CODES = 1e-4, 2e-5, 5e-6  # EARLY of the largest value of a stage
 LOGITS, SCORES = 3e-3, 5e-5
@@ -34,13 +34,9 @@ pytestmark = pytest.mark.slow
 
 def synthetic_file(size, folder):
     """A file as the publisher's, with the synthetic weights."""
-    spec = importlib.util.spec_from_file_location("synthetic", FOLDER / "synthetic.py")
-    synthetic = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(synthetic)
-    manifest = json.loads((FOLDER / "manifests" / f"efficient_sam_{size}.json").read_text())
-    state = synthetic.synthetic_state_dict(manifest)
-    path = folder / manifest["file_name"]
-    torch.save({"model": {name: torch.from_numpy(v) for name, v in state.items()}}, path)
+    name = f"efficient_sam_{size}"
+    path = folder / json.loads((FOLDER / "manifests" / f"{name}.json").read_text())["file_name"]
+    torch.save({"model": official_state(FOLDER, name)}, path)
     return path
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from random_modules import noise, random
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -27,18 +28,6 @@ from goldens.record_family import HERE, encoded, mobile
 
 TINY = {"channels": (16, 24, 32, 64), "depths": (1, 1, 2, 1), "windows": (3, 3, 4, 3)}
 SIDE = 96  # 24, 12, 6 and 6 cells: windows of 4 do not divide the last
-
-
-def random(module: nn.Module, seed: int = 0) -> nn.Module:
-    draw = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=draw) * 0.2)
-    return module.eval()
-
-
-def noise(*shape: int, seed: int = 1) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 def tiny() -> TinyViTEncoder:

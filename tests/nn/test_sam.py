@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from random_modules import noise
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -12,10 +13,6 @@ from anymask.nn.sam import Sam, build_sam
 from anymask.nn.two_way import Attention
 
 SIDE, CELLS, DIM = 96, 6, 32
-
-
-def noise(*shape: int, seed: int = 1, scale: float = 1.0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)) * scale
 
 
 def tiny() -> Sam:

@@ -4,7 +4,6 @@ Synthetic weights go through a file in the official layout, `load` and `ImagePre
 those of the reference data's own page: about ten times the spread between its authors' runs.
 """
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from anymask.predict.image import ImagePredictor
 from anymask.prompts import network_points
 from anymask.variants import variant
 from conftest import SHARED
+from official_weights import official_state
 
 FOLDER = SHARED / "goldens" / "sam2" if SHARED else Path()
 # 2.0 and 2.1 differ in nothing that images see: one record serves both
@@ -47,12 +47,7 @@ def arrays(name: str) -> dict[str, np.ndarray]:
 
 def synthetic_file(name: str, path: Path) -> Path:
     """A file as the official ones are, with weights that the reference data's rule makes."""
-    spec = importlib.util.spec_from_file_location("synthetic_sam2", FOLDER / "synthetic.py")
-    rule = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(rule)
-    table = json.loads((FOLDER / "manifests" / f"{name}.json").read_text())
-    state = rule.synthetic_state_dict(table)
-    torch.save({"model": {k: torch.from_numpy(np.asarray(v)) for k, v in state.items()}}, path)
+    torch.save({"model": official_state(FOLDER, name)}, path)
     return path
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from random_modules import noise, random
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -19,18 +20,6 @@ SIDE = 96
 VIT = {"dim": 32, "depth": 4, "heads": 2, "global_blocks": (1, 3), "window": 4}
 LIGHT = {"channels": (16, 24, 32, 64), "depths": (1, 1, 2, 1), "windows": (3, 3, 4, 3)}
 SHARED = {"side": SIDE, "out_dim": 32, "hidden": 64}
-
-
-def random(module: nn.Module, seed: int = 0) -> nn.Module:
-    draw = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=draw) * 0.2)
-    return module.eval()
-
-
-def noise(*shape: int, seed: int = 1) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 def prompts(count: int, points: int = 2) -> tuple[Tensor, Tensor]:

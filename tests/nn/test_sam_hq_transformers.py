@@ -6,10 +6,9 @@ of the original, for its decoder goes on with the image as it was before the tra
 
 import pytest
 import torch
-from hugging_face import hold_names, hold_saved_file
+from hugging_face import hold_names, hold_saved_file, small_pair
 
 from anymask.nn.sam_hq import build_sam_hq
-from anymask.weights.convert import convert
 from anymask.weights.sam_hq import HUGGING_FACE, LAYOUTS
 
 SIDE = 96  # 6 x 6 cells: windows of 4 need padding
@@ -17,38 +16,7 @@ SIDE = 96  # 6 x 6 cells: windows of 4 need padding
 
 @pytest.fixture(scope="module")
 def pair():
-    transformers = pytest.importorskip("transformers", reason="a peer, for this comparison alone")
-    torch.manual_seed(0)
-    settings = transformers.SamHQConfig(
-        vision_config={
-            "hidden_size": 32,
-            "num_hidden_layers": 3,
-            "num_attention_heads": 2,
-            "image_size": SIDE,
-            "patch_size": 16,
-            "window_size": 4,
-            "global_attn_indexes": [1],
-            "output_channels": 32,
-            "mlp_dim": 128,
-            "num_pos_feats": 16,
-        },
-        prompt_encoder_config={"hidden_size": 32, "image_size": SIDE, "patch_size": 16},
-        mask_decoder_config={
-            "hidden_size": 32,
-            "iou_head_hidden_dim": 32,
-            "mlp_dim": 64,
-            "vit_dim": 32,
-        },
-    )
-    theirs = transformers.SamHQModel(settings).eval()
-    with torch.no_grad():
-        for parameter in theirs.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.05)
-    ours = build_sam_hq(
-        dim=32, depth=3, heads=2, global_blocks=(1,), side=SIDE, window=4, out_dim=32, hidden=64
-    ).eval()
-    ours.load_state_dict(convert(theirs.state_dict(), LAYOUTS), strict=True)
-    return ours, theirs
+    return small_pair("SamHQ", build_sam_hq, LAYOUTS, SIDE, vit_dim=32)
 
 
 def test_the_table_has_their_names_and_no_others(pair):

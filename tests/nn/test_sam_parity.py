@@ -5,7 +5,6 @@ the recorded encoders end after their first global block. Bounds are those of th
 own page, several times the spread between its authors' runs.
 """
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from anymask.weights.convert import convert
 from anymask.weights.files import read_state
 from anymask.weights.sam import LAYOUTS
 from conftest import SHARED
+from official_weights import official_state
 
 FOLDER = SHARED / "goldens" / "sam1" if SHARED else Path()
 # variant's folder, our row, blocks kept, photos
@@ -44,18 +44,11 @@ pytestmark = pytest.mark.slow
 
 
 def synthetic_state(name: str, depth: int) -> dict[str, torch.Tensor]:
-    spec = importlib.util.spec_from_file_location("synthetic", FOLDER / "synthetic.py")
-    synthetic = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(synthetic)
-    base = name.split("_first")[0]
-    manifest = json.loads((FOLDER / "manifests" / f"{base}.json").read_text())
-    manifest["tensors"] = [
-        t
-        for t in manifest["tensors"]
-        if ".blocks." not in t["name"] or int(t["name"].split(".")[2]) < depth
-    ]
-    state = synthetic.synthetic_state_dict(manifest)
-    return {key: torch.from_numpy(value) for key, value in state.items()}
+    def within(tensor) -> bool:
+        parts = tensor["name"].split(".")
+        return ".blocks." not in tensor["name"] or int(parts[2]) < depth
+
+    return official_state(FOLDER, name.split("_first")[0], within)
 
 
 class Case:

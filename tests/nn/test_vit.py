@@ -1,9 +1,12 @@
 """SAM's image encoder is the plain formula, in parts that fit into little memory."""
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
+import random_modules
 import torch
+from random_modules import noise
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -15,17 +18,7 @@ from anymask.nn.encoders.vit import Block, ViTEncoder
 DIM, HEADS = 24, 3
 
 
-def random(module: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
-    """With random numbers in every parameter, tables of positions too."""
-    draw = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=draw) * 0.3)
-    return module.eval()
-
-
-def noise(*shape: int, seed: int = 1) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+random = partial(random_modules.random, scale=0.3)
 
 
 def plain(module: RelativeAttention, x: Tensor) -> Tensor:

@@ -4,10 +4,9 @@ from functools import cache
 from types import MappingProxyType
 
 import numpy as np
-import torch
 
-from anymask.model import BUILDERS, Model
 from anymask.variants import Asset, InputSpec, Variant, lone_padding, sam_padding
+from tiny import noisy_model
 
 SIZE = (40, 60)  # (H, W) of the image that tests look at
 NOISE = {"sam": 0.1, "nano": 0.003}
@@ -63,14 +62,7 @@ ROWS = {
 @cache
 def small_model(kind, seed=0):
     """The same random model for the same arguments."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        row = ROWS[kind]
-        network = BUILDERS[row.builder](**row.network)
-        with torch.no_grad():
-            for tensor in network.parameters():  # fresh networks answer alike to all prompts
-                tensor.add_(torch.randn_like(tensor) * NOISE[kind])
-    return Model(network, row)
+    return noisy_model(ROWS[kind], NOISE[kind], seed)
 
 
 @cache

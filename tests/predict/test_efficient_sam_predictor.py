@@ -9,12 +9,11 @@ import torch
 
 from anymask.errors import PromptError
 from anymask.frame import Frame
-from anymask.model import Model, blank, fill
 from anymask.nn.resize import upscale
 from anymask.predict.everything import MaskGenerator
 from anymask.predict.image import ImagePredictor
 from anymask.variants import variant
-from tiny import tiny_state
+from tiny import tiny_model
 
 SIZE = (40, 60)
 OFFICIAL = variant("efficient-sam-ti")
@@ -30,9 +29,7 @@ ROW = replace(
 
 @pytest.fixture(scope="module")
 def predictor():
-    network = blank(ROW)
-    fill(network, tiny_state(ROW), torch.float32)
-    return ImagePredictor(Model(network, ROW))
+    return ImagePredictor(tiny_model(ROW))
 
 
 @pytest.fixture(scope="module")

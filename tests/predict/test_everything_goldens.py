@@ -6,7 +6,6 @@ differ by more than noise.
 """
 
 import gzip
-import importlib.util
 import json
 from functools import cache
 
@@ -20,6 +19,7 @@ from anymask.generated import GeneratedMasks
 from anymask.masks import Masks
 from anymask.predict.everything import MaskGenerator
 from conftest import SHARED
+from official_weights import official_state
 
 FOLDER = SHARED / "goldens" / "sam1" if SHARED else None
 ROWS = {"sam_vit_b": "sam-vit-b", "mobile_sam_vit_t": "mobile-sam"}
@@ -38,14 +38,8 @@ RUNS = [run for run in RUNS if recorded(run)["variant"] in ROWS]
 
 @cache
 def model(name: str, folder):
-    path = FOLDER / "synthetic.py"
-    spec = importlib.util.spec_from_file_location("synthetic", path)
-    synthetic = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(synthetic)
-    manifest = json.loads((FOLDER / "manifests" / f"{name}.json").read_text())
-    state = synthetic.synthetic_state_dict(manifest)
     file = folder / f"{name}.pth"
-    torch.save({key: torch.from_numpy(value) for key, value in state.items()}, file)
+    torch.save(official_state(FOLDER, name), file)
     made = load(ROWS[name], checkpoint=file, device="cpu")
     file.unlink()
     return made

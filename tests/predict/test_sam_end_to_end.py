@@ -5,9 +5,6 @@ encoding ViT-B at full size, every kind of prompt, enlarging. The bounds are tho
 reference data's own page, several times the spread of its authors' runs.
 """
 
-import importlib.util
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -16,6 +13,7 @@ from anymask import load
 from anymask.nn.resize import upscale
 from anymask.predict.image import ImagePredictor
 from conftest import SHARED
+from official_weights import official_state, recorded_beside
 
 LOGITS, SCORES = 3e-3, 5e-5  # bounds of absolute differences
 FLIPS = 2e-4  # share of a mask's pixels that may differ, where logits are nearly 0
@@ -29,14 +27,8 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def predictor(tmp_path_factory):
     """ViT-B with the synthetic weights, through a file in the official layout."""
-    path = FOLDER / "synthetic.py"
-    spec = importlib.util.spec_from_file_location("synthetic", path)
-    synthetic = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(synthetic)
-    manifest = json.loads((FOLDER / "manifests" / "sam_vit_b.json").read_text())
-    state = synthetic.synthetic_state_dict(manifest)
     file = tmp_path_factory.mktemp("weights") / "sam_vit_b_01ec64.pth"
-    torch.save({name: torch.from_numpy(value) for name, value in state.items()}, file)
+    torch.save(official_state(FOLDER, "sam_vit_b"), file)
     yield ImagePredictor(load("sam-vit-b", checkpoint=file, device="cpu"))
     file.unlink()
 
@@ -45,10 +37,7 @@ def predictor(tmp_path_factory):
 def recorded(request, predictor):
     """An embedding, the arrays that belong to it, and its prompts."""
     embedding = predictor.encode(FOLDER / "images" / f"{request.param}.png")
-    with np.load(FOLDER / "sam_vit_b" / f"{request.param}.npz") as file:
-        arrays = dict(file)
-    table = json.loads((FOLDER / "sam_vit_b" / f"{request.param}.json").read_text())
-    return embedding, arrays, table
+    return embedding, *recorded_beside(FOLDER / "sam_vit_b" / request.param)
 
 
 def ask(predictor, embedding, arrays, prompt):

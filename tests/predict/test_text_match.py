@@ -8,13 +8,11 @@ import pytest
 from anymask.masks import Masks
 from anymask.predict.text_match import matching
 from anymask.text_boxes import TextBoxes
+from rectangles import rectangles
 
 
 def masks(*boxes):
-    bits = np.zeros((len(boxes), 40, 60), bool)
-    for mask, (x0, y0, x1, y1) in zip(bits, boxes, strict=True):
-        mask[y0:y1, x0:x1] = True
-    return Masks.from_bits(bits)
+    return rectangles((40, 60), *boxes)
 
 
 def found(*boxes):

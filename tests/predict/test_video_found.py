@@ -13,15 +13,14 @@ from anymask.predict.video_everything import EverythingLooker
 from anymask.predict.video_found import FoundSettings, FoundTracker, Sighting
 from anymask.predict.video_text import TextLooker
 from anymask.text_masks import TextMasks
+from rectangles import rectangle
 
 SIZE = (20, 40)
 FRAME = np.zeros((*SIZE, 3), np.uint8)
 
 
 def box(x0: int, x1: int, y0: int = 0, y1: int = 20) -> np.ndarray:
-    mask = np.zeros(SIZE, bool)
-    mask[y0:y1, x0:x1] = True
-    return mask
+    return rectangle(SIZE, x0, y0, x1, y1)
 
 
 def on_frame(masks: dict[int, np.ndarray], frame: int = 0) -> FrameMasks:

@@ -9,15 +9,14 @@ from anymask.predict.video import VideoPredictor
 from anymask.predict.video_follow import FoundFollower, PointedAt, PointedFollower
 from anymask.predict.video_found import FoundSettings, Sighting
 from anymask.predict.video_snapshot import load_session, save_session
+from rectangles import rectangle
 from tiny_video import SIZE, clip, tiny_video_model
 
 FRAMES = 21  # longer than pointers reach
 
 
 def mask() -> np.ndarray:
-    bits = np.zeros(SIZE, bool)
-    bits[12:32, 4:24] = True
-    return bits
+    return rectangle(SIZE, 4, 12, 24, 32)
 
 
 def start(frames: int = FRAMES):
