@@ -155,7 +155,7 @@ VARIANTS: tuple[Variant, ...] = (
         weights=Asset(
             file="nano.safetensors",
             bytes=14_336_498,
-            sha256="fc8c060aa0d6cdd720410edac660444ac685d5b4d1b8a1d2568922b59ae2eb8c",
+            sha256="3daabecac58febd009ff027b198b35205848d8a675f332d67897b2b006932bef",
         ),
         licence="Apache-2.0",
         summary="bundled; a click in milliseconds on any CPU, offline",
@@ -170,7 +170,7 @@ VARIANTS: tuple[Variant, ...] = (
         memory=Asset(
             file="nano_video.safetensors",
             bytes=380_490,
-            sha256="e52c0aeb55b21121d4e2faec3cc41c87bd38fb02cbc07253c103be9b2ef72a66",
+            sha256="e034542e8845aad937d987e056521373889dbcc2debc0dcdde39ea7dc10765a1",
         ),
         tuning_rate=1e-3,
     ),
