@@ -7,7 +7,7 @@ from small_runs import small_config, write_photos
 
 from anymask import load
 from anymask.cli import main
-from anymask.errors import DataError
+from anymask.errors import DataError, OutputError
 from anymask.evaluate.rounds import iou
 from anymask.formats.sa1b import open_sa1b
 from anymask.train.config import to_toml
@@ -98,6 +98,15 @@ def test_a_broken_picture_is_passed_over(nano, half, tmp_path, caplog):
     made = make_own_masks(small_config(half), tmp_path / "own", nano, bar=FEW)
     assert made.photos == 3 and made.of == 4
     assert picture.stem in caplog.text and "passed over" in caplog.text
+
+
+def test_another_picture_of_the_same_name_is_not_overwritten(nano, half, tmp_path):
+    name = min(half.glob("*.jpg")).name
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / name).write_bytes(b"mine")
+    with pytest.raises(OutputError, match="file-exists"):
+        make_own_masks(small_config(half), tmp_path / "own", nano, bar=FEW)
+    assert (tmp_path / "own" / name).read_bytes() == b"mine"
 
 
 def test_one_name_in_two_sets_is_refused(nano, whole, tmp_path):

@@ -24,7 +24,7 @@ from jaxtyping import Bool, UInt8
 
 from anymask.errors import DataError, ImageError
 from anymask.evaluate.rounds import iou
-from anymask.formats.atomic import write_atomic
+from anymask.formats.atomic import exists, write_atomic
 from anymask.formats.names import check_clashes, safe_relative
 from anymask.formats.records import Annotation, Record, measured
 from anymask.formats.sa1b import record_json
@@ -194,7 +194,8 @@ def make_own_masks(
         ``own-names``: photos of two sets have one name; and what `open_sources` and the formats
         raise.
     OutputError
-        See `check_clashes` and `anymask.formats.atomic.write_atomic`.
+        ``file-exists``: another picture has a photo's name in the folder; see also `check_clashes`
+        and `anymask.formats.atomic.write_atomic`.
     """
     photos = _in_order(config)
     finder = ConfidentMasks(model, bar)
@@ -211,7 +212,7 @@ def make_own_masks(
                 _log.warning("%s is passed over: %s", photo, error)
                 continue
             named = replace(record, file_name=picture.name, annotations=own)
-            write_atomic(folder / picture, record.image_bytes(), overwrite=True)
+            _copy(record.image_bytes(), folder / picture)
             write_atomic(folder / table, record_json(named))  # last: it says that both are there
             masks += len(own)
         done += 1
@@ -232,7 +233,19 @@ def _in_order(config: TrainConfig) -> tuple[Photo, ...]:
             hint="make masks of one set after the other, each in a folder of its own",
         )
     check_clashes(photo.image_id for photo in photos)
-    return tuple(sorted(photos, key=lambda p: hashlib.sha256(p.image_id.encode()).digest()))
+    return tuple(sorted(photos, key=lambda p: _digest(p.image_id)))
+
+
+def _digest(image_id: str) -> bytes:
+    return hashlib.sha256(image_id.encode("utf-8", "surrogateescape")).digest()
+
+
+def _copy(picture: bytes, place: Path) -> None:
+    """Write a picture, unless it is there; a slice may have ended just after it."""
+    if not place.exists():
+        write_atomic(place, picture)
+    elif place.read_bytes() != picture:
+        raise exists(place)
 
 
 def _places(record: Record) -> tuple[PurePosixPath, PurePosixPath]:
