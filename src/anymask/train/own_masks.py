@@ -17,7 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, UInt8
@@ -25,7 +25,7 @@ from jaxtyping import Bool, UInt8
 from anymask.errors import DataError, ImageError
 from anymask.evaluate.rounds import iou
 from anymask.formats.atomic import exists, write_atomic
-from anymask.formats.names import check_clashes, safe_relative
+from anymask.formats.names import check_clashes
 from anymask.formats.records import Annotation, Record, measured
 from anymask.formats.sa1b import record_json
 from anymask.generated import GeneratedMasks
@@ -35,7 +35,8 @@ from anymask.predict.everything import MaskGenerator
 from anymask.predict.image import ImagePredictor
 from anymask.train.config import TrainConfig
 from anymask.train.loop import never
-from anymask.train.samples import Photo, look_through, usable
+from anymask.train.pack import pair_names
+from anymask.train.samples import Photo, fitting_size, look_through, usable
 from anymask.train.sources import open_sources
 
 _log = logging.getLogger(__name__)
@@ -121,7 +122,7 @@ class ConfidentMasks:
         fresh = [
             row
             for row, rle in enumerate(found.rles)
-            if 0.001 <= found.areas[row] / area <= 0.9
+            if fitting_size(float(found.areas[row]), area)
             and all(iou(decode_rle(rle), mask) <= self.bar.known for mask in drawn)
         ]
         return self._agreed(pixels, found.keep(fresh)) if fresh else ()
@@ -204,14 +205,14 @@ def make_own_masks(
         if stop() or (minutes is not None and time.monotonic() - begun > minutes * 60):
             break
         record = photo.folder.read(photo.image_id)
-        table, picture = _places(record)
+        table, picture = pair_names(record)
         if not (folder / table).exists():
             try:
                 own = finder.of(record)
             except (DataError, ImageError) as error:  # one broken picture ends no long run
                 _log.warning("%s is passed over: %s", photo, error)
                 continue
-            named = replace(record, file_name=picture.name, annotations=own)
+            named = replace(record, file_name=picture, annotations=own)
             _copy(record.image_bytes(), folder / picture)
             write_atomic(folder / table, record_json(named))  # last: it says that both are there
             masks += len(own)
@@ -246,13 +247,6 @@ def _copy(picture: bytes, place: Path) -> None:
         write_atomic(place, picture)
     elif place.read_bytes() != picture:
         raise exists(place)
-
-
-def _places(record: Record) -> tuple[PurePosixPath, PurePosixPath]:
-    """Of a photo's JSON and of its picture, below the folder."""
-    stem = str(safe_relative(record.image_id, room=len(".json")))
-    ending = PurePosixPath(record.file_name).suffix.lower() or ".jpg"
-    return PurePosixPath(f"{stem}.json"), PurePosixPath(f"{stem}{ending}")
 
 
 def _surrounded(pixels: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "_ _ 3"]:

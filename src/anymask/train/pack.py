@@ -101,15 +101,21 @@ def _records(source: Source, split: str) -> Iterator[Record]:
 
 def _pair(record: Record, side: int) -> tuple[list[tuple[str, bytes]], bool]:
     """Picture and JSON under the photo's own id, and whether they were scaled."""
-    stem = str(safe_relative(record.image_id, room=len(".json")))
     larger = max(record.size) > side
     if larger:
         record, picture, ending = *_scaled(record, side), ".jpg"
     else:
         picture = record.image_bytes()
-        ending = Path(record.file_name).suffix.lower() or ".jpg"
-    record = replace(record, file_name=f"{stem}{ending}")
-    return [(f"{stem}.json", record_json(record)), (f"{stem}{ending}", picture)], larger
+        ending = ""
+    table, name = pair_names(record, ending)
+    return [(table, record_json(replace(record, file_name=name))), (name, picture)], larger
+
+
+def pair_names(record: Record, ending: str = "") -> tuple[str, str]:
+    """Of a photo's JSON and picture under its own id; `ending` in place of the picture's own."""
+    stem = str(safe_relative(record.image_id, room=len(".json")))
+    ending = ending or Path(record.file_name).suffix.lower() or ".jpg"
+    return f"{stem}.json", f"{stem}{ending}"
 
 
 def _scaled(record: Record, side: int) -> tuple[Record, bytes]:

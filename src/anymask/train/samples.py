@@ -92,11 +92,12 @@ class View:
 def usable(record: Record) -> list[Annotation]:
     """Masks of single objects that are neither specks nor nearly the whole photo."""
     area = record.size[0] * record.size[1]
-    return [
-        a
-        for a in record.annotations
-        if not a.iscrowd and _SMALLEST * area <= a.area <= _LARGEST * area
-    ]
+    return [a for a in record.annotations if not a.iscrowd and fitting_size(a.area, area)]
+
+
+def fitting_size(area: float, photo: float) -> bool:
+    """Whether a mask of `area` px is neither a speck nor nearly all of a photo of `photo` px."""
+    return _SMALLEST * photo <= area <= _LARGEST * photo
 
 
 def find_photos(
